@@ -1,0 +1,5 @@
+"""The engine of Strongroom: captures, seals, verifies and restores a Supabase project.
+
+Knows nothing of Prefect, is synchronous, and is typed throughout. `docs/design.md` is the law of
+what lives in which room; `docs/glossary.md` is the law of names.
+"""

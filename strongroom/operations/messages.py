@@ -1,0 +1,243 @@
+"""What operations are asked and what they answer: ids, digests, counts and findings.
+
+These values cross process borders and Prefect may persist them, so none holds rows, keys, passwords or
+connection strings. Requests are named after their operation, reports end in `Report`.
+"""
+
+import datetime as dt
+from typing import Literal
+
+import msgspec
+
+from strongroom.format.documents import BackupClass, CaptureTotals, Finding, Kind, ObjectRef
+
+Level = Literal["structure", "content"]
+WantedKind = Literal["auto", "full", "differential", "incremental"]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of requests and reports."""
+
+
+# ---------------------------------------------------------------------------------------- preflight
+
+
+class CheckSource(Message):
+    """Ask whether the source, the keys and the locations allow a backup."""
+
+
+class Check(Message):
+    """One preflight question: what was asked, whether it holds, and what to do if not."""
+
+    name: str
+    passed: bool
+    observed: str
+    remedy: str = ""
+    severity: Literal["warning", "error"] = "error"
+
+
+class CheckReport(Message):
+    """The answers of a preflight; `passed` is true if no check of severity error failed."""
+
+    passed: bool
+    checks: tuple[Check, ...]
+
+
+# ------------------------------------------------------------------------------------------- backup
+
+
+class BeginBackup(Message):
+    """Open the snapshot, plan the backup, store the plan, and hold the snapshot until released."""
+
+    kind: WantedKind = "auto"
+    backup_class: BackupClass = "scheduled"
+
+
+class UnitBrief(Message):
+    """A planned unit in a line: its number, a label for people, and its estimated bytes."""
+
+    number: int
+    label: str
+    estimated_bytes: int
+
+
+class PlanReport(Message):
+    """A stored backup plan in brief. `snapshot` is the name that other sessions import."""
+
+    backup: str
+    kind: Kind
+    reason: str
+    snapshot: str
+    units: tuple[UnitBrief, ...]
+    tables: int
+    estimated_bytes: int
+    parent: str = ""
+    resumes: str = ""
+    findings: tuple[Finding, ...] = ()
+
+
+class CaptureCatalog(Message):
+    """Capture everything that is not a table's rows: schema archive, facts, large objects, secrets."""
+
+    backup: str
+    snapshot: str
+
+
+class CaptureUnit(Message):
+    """Capture one unit of a stored plan inside the held snapshot."""
+
+    backup: str
+    unit: int
+    snapshot: str
+
+
+class UnitReport(Message):
+    """What a captured unit produced: its sealed document and what it cost."""
+
+    backup: str
+    unit: int
+    document: ObjectRef | None
+    totals: CaptureTotals
+    findings: tuple[Finding, ...] = ()
+
+
+class SealBackup(Message):
+    """Write the manifest of a backup whose units are all captured."""
+
+    backup: str
+    units: tuple[UnitReport, ...]
+
+
+class BackupReport(Message):
+    """A listed backup in brief."""
+
+    backup: str
+    kind: Kind
+    backup_class: BackupClass
+    reason: str
+    parent: str
+    base: str
+    started_at: dt.datetime
+    finished_at: dt.datetime
+    snapshot_at: dt.datetime
+    totals: CaptureTotals
+    findings: tuple[Finding, ...] = ()
+
+
+# ------------------------------------------------------------------------------------- verification
+
+
+class VerifyBackup(Message):
+    """Verify one backup (an id or `latest`) to a level."""
+
+    backup: str = "latest"
+    level: Level = "structure"
+
+
+class VerificationReport(Message):
+    """What a verification found. `passed` is false if anything at all could not be proven."""
+
+    backup: str
+    level: Level
+    passed: bool
+    score: int
+    started_at: dt.datetime
+    seconds: float
+    objects_checked: int
+    bytes_checked: int
+    rows_checked: int
+    findings: tuple[Finding, ...] = ()
+
+
+# ------------------------------------------------------------------------------------------ restore
+
+
+class BeginRestore(Message):
+    """Check the destination and cut the restore of a backup (an id or `latest`) into units."""
+
+    backup: str = "latest"
+
+
+class RestorePlanReport(Message):
+    """What a restore is going to write, in units that may run in parallel and in any order."""
+
+    backup: str
+    destination: str
+    """Host and database of the destination, without credentials."""
+    tables: int
+    rows: int
+    units: tuple[UnitBrief, ...]
+    findings: tuple[Finding, ...] = ()
+
+
+class RestoreBeforeRows(Message):
+    """Make roles, schemas, types, functions and tables."""
+
+    backup: str
+
+
+class RestoreUnit(Message):
+    """Copy one unit's rows in. Safe to run twice: it empties what it fills first."""
+
+    backup: str
+    unit: int
+
+
+class RestoreAfterRows(Message):
+    """Make indexes, constraints, triggers, policies; set sequences and exact privileges."""
+
+    backup: str
+
+
+class RestoreStepReport(Message):
+    """What a step of a restore wrote."""
+
+    step: str
+    rows: int = 0
+    bytes_moved: int = 0
+    seconds: float = 0.0
+    findings: tuple[Finding, ...] = ()
+
+
+class JudgeRestore(Message):
+    """Run the integrity suites on the destination against the backup's baseline."""
+
+    backup: str
+
+
+class SuiteResult(Message):
+    """One suite's outcome."""
+
+    suite: str
+    passed: bool
+    expectations: int
+    failed: int
+    worst: Literal["", "info", "warning", "critical"] = ""
+
+
+class IntegrityReport(Message):
+    """The suites' outcome. `passed` is false if an expectation of severity critical failed or could not run."""
+
+    backup: str
+    passed: bool
+    suites: tuple[SuiteResult, ...]
+    rows_expected: int
+    rows_observed: int
+    data_loss_percent: float
+    data_docs: str = ""
+    findings: tuple[Finding, ...] = ()
+
+
+class RecoveryReport(Message):
+    """A whole recovery in brief."""
+
+    backup: str
+    destination: str
+    passed: bool
+    tables: int
+    rows: int
+    recovery_lag_seconds: float
+    recovery_duration_seconds: float
+    steps: tuple[RestoreStepReport, ...]
+    integrity: IntegrityReport | None = None
+    findings: tuple[Finding, ...] = ()

@@ -1,0 +1,154 @@
+"""Connections to Postgres: made, set up and translated in one place.
+
+Session settings are made with SQL after connecting, because poolers drop start-up options. What they pin
+down is the text form of values: the same row must give the same COPY text in every session, on every
+server. Example:
+
+    with connect(conninfo, deadline) as connection, snapshot_transaction(connection, "00000003-1B-1"):
+        connection.execute("SELECT …")
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import psycopg
+from psycopg import errors as pg
+
+from strongroom.deadline import Deadline
+from strongroom.errors import (
+    DeadlineExceeded,
+    DestinationFull,
+    LoginRefused,
+    MissingRight,
+    RowSecurityActive,
+    SourceQueryFailed,
+    SourceUnavailable,
+    StrongroomError,
+    TableChanged,
+    TlsRefused,
+)
+
+Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+
+SESSION_SETTINGS: Mapping[str, str] = {
+    "search_path": "",
+    "row_security": "off",
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "xmloption": "content",
+    "lc_monetary": "C",
+    "synchronize_seqscans": "off",
+    "quote_all_identifiers": "off",
+    "idle_in_transaction_session_timeout": "0",
+    "lock_timeout": "0",
+}
+"""Set in every session; `lc_monetary` because the text of `money` depends on it."""
+
+_KEEPALIVE = {
+    "keepalives": "1",
+    "keepalives_idle": "20",
+    "keepalives_interval": "5",
+    "keepalives_count": "4",
+    "tcp_user_timeout": "45000",
+}
+
+
+def connect(
+    conninfo: Mapping[str, str], deadline: Deadline, *, application_name: str = "strongroom"
+) -> Connection:
+    """Open a session in autocommit with the text form of all values pinned down.
+
+    Raises `SourceUnavailable` (transient), `LoginRefused`, `TlsRefused`, `DeadlineExceeded`.
+    """
+    deadline.check()
+    limit = min(30.0, max(2.0, deadline.remaining()))
+    given = {**_KEEPALIVE, "connect_timeout": str(int(limit)), **conninfo}
+    with translated():
+        # Only None makes psycopg never prepare, which a transaction pooler would break.
+        connection: Connection = psycopg.connect(
+            "",
+            autocommit=True,
+            prepare_threshold=None,
+            application_name=application_name,
+            **given,  # type: ignore[arg-type]
+        )
+        try:
+            apply_settings(connection, deadline)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def apply_settings(connection: Connection, deadline: Deadline) -> None:
+    """Set `SESSION_SETTINGS` and the statement timeout that the deadline leaves, in one round trip."""
+    settings = {**SESSION_SETTINGS, "statement_timeout": str(deadline.statement_timeout_ms())}
+    connection.execute(
+        "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s (name, value)",
+        [list(settings), list(settings.values())],
+    )
+
+
+@contextmanager
+def snapshot_transaction(connection: Connection, snapshot: str) -> Iterator[None]:
+    """Run a block inside the exported snapshot, reading only."""
+    with translated(f"snapshot {snapshot}"):
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        try:
+            # SET TRANSACTION SNAPSHOT takes a literal only; the name is hexadecimal and dashes.
+            if not all(c in "0123456789ABCDEFabcdef-" for c in snapshot):
+                raise SourceQueryFailed(object="snapshot", detail="malformed snapshot name", sqlstate="")
+            connection.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+            yield
+        except BaseException:
+            if not connection.closed:
+                connection.rollback()
+            raise
+        connection.execute("COMMIT")
+
+
+@contextmanager
+def translated(object_name: str = "") -> Iterator[None]:
+    """Turn psycopg's errors into coded ones; `object_name` says what was being worked on."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translate(error, object_name) from error
+
+
+def translate(error: psycopg.Error, object_name: str = "") -> StrongroomError:
+    """Return the coded error that stands for `error`; row values never get into it."""
+    detail = (error.diag.message_primary or str(error).strip().splitlines()[0:1] or [""])
+    text = detail if isinstance(detail, str) else detail[0]
+    state = error.sqlstate or ""
+    if isinstance(error, pg.QueryCanceled):
+        return DeadlineExceeded(setting="statement_timeout", limit_seconds=0)
+    if isinstance(error, pg.InvalidPassword | pg.InvalidAuthorizationSpecification):
+        return LoginRefused(detail=text)
+    if isinstance(error, pg.DiskFull | pg.OutOfMemory | pg.ConfigurationLimitExceeded):
+        return DestinationFull(detail=text)
+    if isinstance(error, pg.InsufficientPrivilege):
+        if "row-level security" in text:
+            return RowSecurityActive(object=object_name, detail=text)
+        return MissingRight(object=object_name, detail=text)
+    if isinstance(error, pg.UndefinedTable | pg.UndefinedColumn | pg.InvalidColumnReference):
+        return TableChanged(object=object_name, detail=text)
+    if state[:2] in {"08", "57", "53", "40", "55"} or not state:
+        return _connection_error(text, state)
+    return SourceQueryFailed(object=object_name, detail=text, sqlstate=state)
+
+
+def _connection_error(text: str, state: str) -> StrongroomError:
+    """Tell apart the failures of a connection that come without an SQLSTATE of their own."""
+    lowered = text.lower()
+    if "password authentication failed" in lowered or "no password supplied" in lowered:
+        return LoginRefused(detail=text)
+    if "certificate" in lowered or "ssl error" in lowered or "does not support ssl" in lowered:
+        return TlsRefused(detail=text)
+    if ("database" in lowered or "role" in lowered) and "does not exist" in lowered:
+        return LoginRefused(detail=text)
+    return SourceUnavailable(detail=text, sqlstate=state)
