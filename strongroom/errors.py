@@ -14,7 +14,8 @@ secrets. `Transient` marks what may succeed when tried again; nothing else is ev
     ├── VerificationError   SR-08xx  what a verification could not do
     ├── RestoreError        SR-09xx  the destination and the writing of it
     ├── IntegrityError      SR-10xx  suites that failed or could not run
-    └── LimitError          SR-11xx  deadlines, sizes, cancelled work
+    ├── LimitError          SR-11xx  deadlines, sizes, cancelled work
+    └── ProcessError        SR-12xx  child processes that carry the work
 """
 
 from typing import ClassVar
@@ -59,7 +60,9 @@ class StrongroomError(Exception):
             "message": self.render(),
             "hint": self.advice(),
             "transient": isinstance(self, Transient),
-            "context": {k: v if isinstance(v, int | float | bool) else str(v) for k, v in self.context.items()},
+            "context": {
+                k: v if isinstance(v, int | float | bool) else str(v) for k, v in self.context.items()
+            },
         }
 
 
@@ -88,6 +91,46 @@ class UnknownBackup(UsageError):
     hint = "Run `strongroom list` and copy an id from its first column, or say `latest`."
 
 
+class ConfigMissing(UsageError):
+    """A setting without a default is not given anywhere."""
+
+    code = "SR-0102"
+    message = "The setting {setting} is missing."
+    hint = "Write it into the configuration file as in `{example}`, or set {variable}."
+
+
+class ConfigInvalid(UsageError):
+    """A setting has a value that cannot be meant. The value itself is not repeated: it may be a secret."""
+
+    code = "SR-0103"
+    message = "The setting {setting} {problem}."
+    hint = "Correct it in the configuration file, as in `{example}`, or in the variable {variable}."
+
+
+class ConfigUnknown(UsageError):
+    """The configuration has a key that nothing reads, most likely a misspelt one."""
+
+    code = "SR-0104"
+    message = "There is no setting {setting}."
+    hint = "Write {nearest} instead, or remove it."
+
+
+class ConfigUnreadable(UsageError):
+    """A file of settings or of a secret cannot be opened or decoded."""
+
+    code = "SR-0105"
+    message = "The file {path}, given by {setting}, cannot be used: {problem}."
+    hint = "Correct the path or the file, and see that this user may read it."
+
+
+class BlockUnknown(UsageError):
+    """No Prefect block of this name holds what is asked for."""
+
+    code = "SR-0180"
+    message = "There is no {kind} block named {name!r}."
+    hint = "Make it in Prefect's user interface under Blocks, or name the path of a configuration file."
+
+
 # ---------------------------------------------------------------- SR-02xx source
 
 
@@ -113,9 +156,7 @@ class LoginRefused(SourceError):
 
     code = "SR-0202"
     message = "The database refused the login: {detail}"
-    hint = (
-        "Check user, password and database name. Through Supabase's pooler the user is `postgres.<project ref>`."
-    )
+    hint = "Check user, password and database name. Through Supabase's pooler the user is `postgres.<project ref>`."
 
 
 class TlsRefused(SourceError):
@@ -204,6 +245,87 @@ class UnprivilegedUserMissing(SourceError):
     hint = "Add a user named `postgres`, or run Strongroom as an ordinary user."
 
 
+class TlsNotOffered(TlsRefused):
+    """The connection string asks for TLS and the server has none."""
+
+    code = "SR-0286"
+    message = "The server at {host} does not offer TLS, and sslmode={sslmode} asks for it."
+    hint = "Switch TLS on at the server, or, on a network that nobody else can read, set sslmode=disable."
+
+
+class CertificateNotTrusted(TlsRefused):
+    """Nobody whom we trust vouches for the server's certificate."""
+
+    code = "SR-0287"
+    message = "The certificate of the server at {host} is not trusted: {detail}."
+    hint = (
+        "Set sslrootcert to the file of the authority that signed it (Supabase: Settings, Database, SSL "
+        "certificate). If that file is right, somebody else may be answering at this address."
+    )
+
+
+class HostNameMismatch(TlsRefused):
+    """The certificate is good, and of another host."""
+
+    code = "SR-0288"
+    message = "The certificate of the server at {host} is made out to another name: {detail}."
+    hint = (
+        "Connect under a name that is in the certificate. If that is not possible, sslmode=verify-ca still checks "
+        "who signed it, but not for which host."
+    )
+
+
+class ClientCertificateUnusable(TlsRefused):
+    """The files of TLS settings cannot be read or do not fit together."""
+
+    code = "SR-0289"
+    message = "The TLS settings {names} cannot be used: {detail}."
+    hint = "Check that the files exist, that we may read them, and that they hold PEM certificates and their key."
+
+
+class ChannelBindingImpossible(TlsRefused):
+    """The embedded programs cannot prove that password and TLS session belong together."""
+
+    code = "SR-0290"
+    message = "channel_binding=require cannot be kept with {program}, which was built without TLS."
+    hint = (
+        "Have pg_dump and pg_restore of the server's version with TLS on PATH, or leave channel_binding out and use "
+        "sslmode=verify-full, which proves who the server is."
+    )
+
+
+class ProgramFailed(SourceError):
+    """A Postgres program ended with an error of its own."""
+
+    code = "SR-0291"
+    message = "{program} ended with status {status}: {detail}"
+    hint = "Its last words were:\n{log}"
+
+
+class ProgramUnusable(SourceError):
+    """A Postgres program could not even be run."""
+
+    code = "SR-0292"
+    message = "{program} could not be run: {detail}."
+    hint = "Check that the file is there, may be executed and was built for this machine."
+
+
+class ServerNewerThanProgram(SourceError):
+    """pg_dump refuses servers that are newer than itself."""
+
+    code = "SR-0293"
+    message = "{program} {major} is older than the server: {detail}"
+    hint = "Install the Postgres client programs of the server's version or newer and have them on PATH."
+
+
+class CheckFailed(SourceError):
+    """The preflight says that a backup cannot work; nothing was begun."""
+
+    code = "SR-0270"
+    message = "The check before the backup failed: {failed}"
+    hint = "{remedy}"
+
+
 # ---------------------------------------------------------------- SR-03xx capture
 
 
@@ -221,6 +343,75 @@ class TableChanged(CaptureError):
     hint = "Run the backup again when the migration is done; nothing of this run is listed."
 
 
+class CatalogUnsteady(CaptureError, Transient):
+    """Tables were created, dropped or renamed faster than they could be locked."""
+
+    code = "SR-0302"
+    message = "The list of tables changed {attempts} times while they were being locked."
+    hint = "Wait for the running migration to end, then run the backup again."
+
+
+class RowsInconsistent(CaptureError):
+    """The server gave two different answers about the same extent in one snapshot."""
+
+    code = "SR-0303"
+    message = "{object}: the server counted {counted} rows in an extent and delivered {delivered}."
+    hint = (
+        "Run `strongroom backup --kind full`. If it happens again, check the server's storage for corruption."
+    )
+
+
+class BackupTooLarge(CaptureError):
+    """The backup would store more than the configured limit."""
+
+    code = "SR-0304"
+    message = "The backup stores about {estimate} bytes, more than backup.max_backup_size = {limit}."
+    hint = "Set backup.max_backup_size to {suggestion} or more, or to 0 for no limit. Nothing of this run is listed."
+
+
+class ParentUnfit(CaptureError):
+    """The kind that was asked for needs a parent which is not there or does not fit."""
+
+    code = "SR-0305"
+    message = "A {kind} backup needs a parent, and there is none that fits: {detail}."
+    hint = "Run `strongroom backup --kind full` first, or say `--kind auto`."
+
+
+class PlanChanged(CaptureError):
+    """A unit was asked for that its stored plan does not have."""
+
+    code = "SR-0306"
+    message = "Backup {backup} has no unit {unit} in its plan."
+    hint = "Start the backup again; its plan is made anew."
+
+
+class SchemaDumpFailed(CaptureError):
+    """pg_dump did not deliver the schema."""
+
+    code = "SR-0320"
+    message = "pg_dump could not read the schema: {detail}"
+    hint = "The message is pg_dump's own. Nothing of this run is listed; remove its cause and run the backup again."
+
+
+class HistoryDiverged(CaptureError):
+    """Rows that must be unchanged have another digest: the server's past is not the one that was backed up."""
+
+    code = "SR-0307"
+    message = "{object}: rows that count as unchanged since the parent have another digest."
+    hint = (
+        "The server was probably put back to an earlier state by copying its disk. Run "
+        "`strongroom backup --kind full`; backups from then on are sound again."
+    )
+
+
+class CaptureIncomplete(CaptureError):
+    """A planned extent is in no unit document, or in two."""
+
+    code = "SR-0308"
+    message = "{object}: {expected} extents were planned and {captured} captured."
+    hint = "Nothing is listed. Run the backup again; it takes over what is already stored."
+
+
 # ---------------------------------------------------------------- SR-04xx format
 
 
@@ -228,6 +419,109 @@ class FormatError(StrongroomError):
     """Persisted bytes do not decode. Never retried, never ignored."""
 
     code = "SR-0400"
+
+
+class DamagedDocument(FormatError):
+    """A sealed document does not open: its bytes, its name or its kind are not those that were sealed."""
+
+    code = "SR-0401"
+    message = "The {kind} {name!r} is damaged, or is not the document that was stored under this name."
+    hint = (
+        "Nothing of it was used. Run `strongroom verify` to see what else is affected, and read from another "
+        "location if there is one."
+    )
+
+
+class NotASealedDocument(FormatError):
+    """The bytes do not begin like a sealed document, or are too short to be one."""
+
+    code = "SR-0402"
+    message = "The {kind} {name!r} is not a sealed Strongroom document ({size} bytes)."
+    hint = (
+        "The object was cut short, overwritten, or put there by another program. Run `strongroom verify`, "
+        "and read from another location if there is one."
+    )
+
+
+class NewerDocument(FormatError):
+    """A sealed document was written by a later version of Strongroom."""
+
+    code = "SR-0403"
+    message = "The {kind} {name!r} has sealing version {version}; this program knows version {known}."
+    hint = "Install a newer version of Strongroom and run the command again. Nothing was changed."
+
+
+class DamagedChunk(FormatError):
+    """A sealed chunk does not open: flipped bits, another pack's chunk, or another place in the pack."""
+
+    code = "SR-0404"
+    message = "Chunk {index} of a pack does not open: its bytes are not those that were sealed."
+    hint = (
+        "None of its rows were used. Run `strongroom verify --level content` to see which backups it "
+        "affects, and read the pack from another location if there is one."
+    )
+
+
+class MalformedDocument(FormatError):
+    """A document opened, and what is in it is not what this format allows."""
+
+    code = "SR-0420"
+    message = "The {kind} {name!r} is malformed: {reason}."
+    hint = (
+        "It was written by something that is not this format. Run `strongroom verify` and report the result."
+    )
+
+
+class NewerFormat(FormatError):
+    """A document of a later repository format."""
+
+    code = "SR-0421"
+    message = "{name!r} is of repository format {version}; this program knows formats up to {known}."
+    hint = "Install a newer version of Strongroom and run the command again. Nothing was changed."
+
+
+class MalformedPack(FormatError):
+    """A pack's bytes do not have the form of a pack."""
+
+    code = "SR-0422"
+    message = "The pack {name!r} is malformed: {reason}."
+    hint = (
+        "None of its rows were used. Run `strongroom verify`, and read from another location if there is one."
+    )
+
+
+class ChunkDisagrees(FormatError):
+    """A chunk opens, and is not what the document which names it says."""
+
+    code = "SR-0424"
+    message = "Chunk {index} of {name!r} is not what its document says: {reason}."
+    hint = (
+        "None of its rows were used. Run `strongroom verify --level content` to see which backups it affects."
+    )
+
+
+class PackNotFaithful(FormatError):
+    """A chunk that was just sealed did not come back equal (I6)."""
+
+    code = "SR-0423"
+    message = "Chunk {index} of a new pack does not decode to the rows that went into it."
+    hint = "Nothing of it was stored. Memory or processor may be faulty: run the backup on another machine."
+
+
+class ArchiveUnreadable(FormatError):
+    """The schema archive of a backup is not one that this version can read."""
+
+    code = "SR-0480"
+    message = "The schema archive cannot be read: {detail}."
+    hint = "Install a newer Strongroom if the backup was made by one; otherwise restore from another backup."
+
+
+class CollectionUnreadable(FormatError):
+    """A collection of a backup (facts, large objects, secrets) does not decode."""
+
+    code = "SR-0481"
+    message = "The {collection} of the backup cannot be read: {detail}."
+    hint = "Install a newer Strongroom if the backup was made by one; otherwise restore from another backup."
 
 
 # ---------------------------------------------------------------- SR-05xx keys
@@ -239,6 +533,179 @@ class KeyringError(StrongroomError):
     code = "SR-0500"
 
 
+class MissingKey(KeyringError):
+    """The work needs a key that was not loaded."""
+
+    code = "SR-0501"
+    message = "This work needs {file}, which is not in the keyring: {purpose}."
+    hint = "{remedy}"
+
+
+class NoKeyDirectory(KeyringError):
+    """The configured folder of keys is not there."""
+
+    code = "SR-0502"
+    message = "There is no key directory {directory}."
+    hint = (
+        "Run `strongroom init` to make keys, or set `keys.directory` to the folder that holds operator.key, "
+        "signing.key and recovery.pub."
+    )
+
+
+class KeysExist(KeyringError):
+    """Keys would be overwritten."""
+
+    code = "SR-0503"
+    message = "The directory {directory} already holds {files}; keys are never overwritten."
+    hint = (
+        "Without its keys a backup cannot be read. Use the keys that are there, or name another directory. "
+        "If no backup was ever made with them, move them away first."
+    )
+
+
+class ExposedKey(KeyringError):
+    """A secret key file can be read, or its folder changed, by other users of the machine."""
+
+    code = "SR-0504"
+    message = "{path} is open to other users of this machine (mode {mode})."
+    hint = "Run `chmod {wanted} {path}`, and consider whether somebody may have copied or changed it already."
+
+
+class UnreadableKey(KeyringError):
+    """A key file exists but the operating system does not hand it over, or takes no new one."""
+
+    code = "SR-0505"
+    message = "The key file {path} cannot be used: {reason}."
+    hint = (
+        "Check that the path is right, that it belongs to the user who runs Strongroom, and that the disk "
+        "works."
+    )
+
+
+class NotAnOperatorKey(KeyringError):
+    """A file is no operator key, or its line was changed."""
+
+    code = "SR-0506"
+    message = "The operator key cannot be read: {reason}."
+    hint = (
+        "The file holds exactly one line, `strongroom-operator-key-v1:<key id>:<base64>`. Restore it "
+        "from your safe copy."
+    )
+
+
+class WrongOperatorKey(KeyringError):
+    """A document was sealed with another operator key."""
+
+    code = "SR-0507"
+    message = "The {kind} {name!r} was sealed with operator key {wanted}; the key at hand is {present}."
+    hint = "Put the operator.key whose id is {wanted} into the key directory and run the command again."
+
+
+class NotASigningKey(KeyringError):
+    """A file is no Ed25519 key in the expected form."""
+
+    code = "SR-0508"
+    message = "The {part} signing key cannot be read: {reason}."
+    hint = "signing.key is an unencrypted PKCS#8 PEM file of an Ed25519 key and signing.pub its public half."
+
+
+class ForgedSignature(KeyringError):
+    """A signature does not belong to the bytes, the domain and the key."""
+
+    code = "SR-0509"
+    message = "The signature of a {domain} does not match its bytes under signing key {key_id}."
+    hint = (
+        "Somebody without the signing key wrote or changed it, or it is damaged. Do not restore from it; "
+        "look at who can write to the store, and use another backup or location."
+    )
+
+
+class KeysDisagree(KeyringError):
+    """Two halves of a key pair do not belong together."""
+
+    code = "SR-0510"
+    message = "{private} (key id {private_id}) and {public} (key id {public_id}) are not halves of one key."
+    hint = "One of the two files comes from another set of keys. Restore the pair from the same safe copy."
+
+
+class NotARecoveryKey(KeyringError):
+    """A file is no recovery key in the expected form."""
+
+    code = "SR-0511"
+    message = "The {part} recovery key cannot be read: {reason}."
+    hint = (
+        "A recovery key file has a line with the key id and two PEM blocks, one for ML-KEM-768 and one for "
+        "X25519. Restore it from your safe copy."
+    )
+
+
+class WrongPassphrase(KeyringError):
+    """A recovery private key does not open with the passphrase."""
+
+    code = "SR-0512"
+    message = "The passphrase does not open recovery key {key_id}."
+    hint = (
+        "Check for a missing or extra character, another keyboard layout and a trailing line break. If you "
+        "are sure of it, the file may be damaged: try your safe copy of recovery.pem."
+    )
+
+
+class EmptyPassphrase(KeyringError):
+    """A recovery private key would be stored without protection."""
+
+    code = "SR-0513"
+    message = "The passphrase of the recovery key is empty."
+    hint = "Choose a passphrase of several words; whoever has recovery.pem and it can read every backup."
+
+
+class NotARecipient(KeyringError):
+    """A data key was not sealed to this recovery key."""
+
+    code = "SR-0514"
+    message = "The data key of backup {backup} is not sealed to recovery key {key_id}, but to {recipients}."
+    hint = "Use the recovery.pem of one of the keys named, or reseal the data key with one of them."
+
+
+class TamperedDataKey(KeyringError):
+    """A sealed data key does not open with the key it is sealed to, or says it is another backup's."""
+
+    code = "SR-0515"
+    message = "The sealed data key of backup {backup} is damaged or belongs to another backup."
+    hint = "Read keys/{backup} from another location; without it the rows of this backup cannot be read."
+
+
+class NewerDataKey(KeyringError):
+    """A data key was sealed by a later version of Strongroom."""
+
+    code = "SR-0516"
+    message = "The sealed data key of backup {backup} has format {format}; this program knows format {known}."
+    hint = "Install a newer version of Strongroom and run the command again. Nothing was changed."
+
+
+class NoRecipients(KeyringError):
+    """A data key would be sealed to nobody, and the backup lost at once."""
+
+    code = "SR-0517"
+    message = "Backup {backup} has no recovery public key to seal its data key to."
+    hint = "Put recovery.pub into the key directory; without it nobody could ever read this backup."
+
+
+class RepeatedNonce(KeyringError):
+    """One pack key would seal two chunks under the same number, which breaks AES-GCM."""
+
+    code = "SR-0518"
+    message = "Chunk {index} of this pack was sealed already."
+    hint = "This is a fault of the program, stopped before it did harm. Please report it."
+
+
+class BadKeyMaterial(KeyringError):
+    """A key or salt has the wrong number of bytes."""
+
+    code = "SR-0519"
+    message = "A {what} has {expected} bytes, not {observed}."
+    hint = "A file or document that holds it was cut or changed. Restore it from a good copy."
+
+
 # ---------------------------------------------------------------- SR-06xx stores
 
 
@@ -246,6 +713,134 @@ class StoreError(StrongroomError):
     """A medium did not do what was asked of it."""
 
     code = "SR-0600"
+
+
+class ObjectMissing(StoreError):
+    """Nothing is stored under the name."""
+
+    code = "SR-0601"
+    message = "There is no object {name!r} in {store}."
+    hint = "Run `strongroom verify` to see which backups need it, and whether another location still has it."
+
+
+class ObjectConflict(StoreError):
+    """The name is taken by other bytes, and stored objects are never changed (I5)."""
+
+    code = "SR-0602"
+    message = "The object {name!r} exists in {store} with other bytes; it was left as it is."
+    hint = (
+        "Stored objects are never changed. Either it was damaged or forged, or two repositories share this "
+        "place: run `strongroom verify`."
+    )
+
+
+class ObjectDamaged(StoreError):
+    """Bytes do not have the SHA-256 that they must have."""
+
+    code = "SR-0603"
+    message = "The bytes of {name!r} in {store} have SHA-256 {observed}, not {expected}."
+    hint = (
+        "Nothing was made of these bytes. If it happens again, test the machine's memory, the disk and the "
+        "way to it."
+    )
+
+
+class StoreFull(StoreError):
+    """The medium has no room left."""
+
+    code = "SR-0604"
+    message = "There is no room left for {name!r} in {store}."
+    hint = (
+        "Free some space or raise the quota there, then run the command again: what is already stored is "
+        "kept and used."
+    )
+
+
+class StoreDenied(StoreError):
+    """The medium refuses the access."""
+
+    code = "SR-0605"
+    message = "{store} refuses access to {name!r}: {reason}."
+    hint = "Give the user or key that runs Strongroom the rights to list, read, write and delete there."
+
+
+class StoreReadOnly(StoreError):
+    """The store cannot be written to."""
+
+    code = "SR-0606"
+    message = "{store} is read-only; {operation} of {name!r} was refused."
+    hint = "If it is meant to be written to, mount it writable or open it for writing."
+
+
+class StoreUnavailable(StoreError, Transient):
+    """The medium did not answer or gave up half-way; trying again may help."""
+
+    code = "SR-0607"
+    message = "{store} did not carry out {operation} of {name!r}: {reason}."
+    hint = (
+        "It is tried again by itself. If it goes on, check the network, the mount and the service's health."
+    )
+
+
+class StoreFailed(StoreError):
+    """The medium failed in a way that trying again does not mend."""
+
+    code = "SR-0608"
+    message = "{store} failed at {operation} of {name!r}: {reason}."
+    hint = "Look at the system's log for disk or file-system errors before you trust this place again."
+
+
+class StoreUnsuitable(StoreError):
+    """The medium cannot give what the store protocol promises."""
+
+    code = "SR-0609"
+    message = "{store} cannot be used as a store: {reason}."
+    hint = (
+        "Choose a place on a file system with hard links and atomic creation, such as ext4, XFS, ZFS or APFS."
+    )
+
+
+class BadObjectName(StoreError):
+    """The name is not one that every store can hold."""
+
+    code = "SR-0610"
+    message = "{name!r} cannot name an object: {reason}."
+    hint = (
+        "Names are segments of a-z, 0-9, dot, underscore and hyphen, joined by slashes, 200 characters at "
+        "most."
+    )
+
+
+class BadRange(StoreError):
+    """A negative start or length was asked for."""
+
+    code = "SR-0611"
+    message = "The range {start}+{length} of {name!r} cannot be read."
+    hint = "This is a fault of the program. Please report it."
+
+
+class UnknownStoreScheme(StoreError):
+    """A location's URL has a scheme for which there is no store."""
+
+    code = "SR-0612"
+    message = "There is no store for {scheme!r} URLs; known are {known}."
+    hint = "Write the location's url as file:///absolute/path, or with one of the schemes named."
+
+
+class BadStoreUrl(StoreError):
+    """A location's URL has a known scheme and a form that cannot be used."""
+
+    code = "SR-0613"
+    message = "The store URL cannot be used: {reason}."
+    hint = "Write the location's url as file:///absolute/path."
+
+
+class NoStoreRoot(ObjectMissing):
+    """The folder of a local store is not there, so nothing is stored in it either."""
+
+    code = "SR-0614"
+    message = "There is no folder {path} for the store."
+    hint = "Check the location's url and that its disk is mounted; `strongroom init` makes the folder."
 
 
 # ---------------------------------------------------------------- SR-07xx repository
@@ -257,6 +852,72 @@ class RepositoryError(StrongroomError):
     code = "SR-0700"
 
 
+class NotARepository(RepositoryError):
+    """The location holds no repository."""
+
+    code = "SR-0701"
+    message = "There is no Strongroom repository at {location}."
+    hint = "Run `strongroom init` to make one, or correct [repository] locations in the configuration."
+
+
+class RepositoryExists(RepositoryError):
+    """A repository was to be made where there is one."""
+
+    code = "SR-0702"
+    message = "There already is a repository at {location}."
+    hint = "Use it as it is, or give the new one a location of its own. Nothing was changed."
+
+
+class WrongRepositoryKey(RepositoryError):
+    """The key directory belongs to another repository."""
+
+    code = "SR-0703"
+    message = "The repository was made with the {what} key {wanted}; the key directory holds {present}."
+    hint = "Point [keys] directory at the keys of this repository."
+
+
+class ForeignRecoveryKeys(RepositoryError):
+    """The worker would seal to a recovery key that the repository does not know."""
+
+    code = "SR-0704"
+    message = "recovery.pub names keys that the repository was not made for: {unknown}."
+    hint = "Compare recovery.pub with the copy that you took away at `init`. Nothing was written."
+
+
+class DataKeyMissing(RepositoryError):
+    """A sealed data key is gone; what it sealed cannot be read any more."""
+
+    code = "SR-0706"
+    message = "The sealed data key {key} is not in the repository."
+    hint = (
+        "Look for it at another location. If it was shredded on purpose, the backups that need it are gone."
+    )
+
+
+class LeaseHeld(RepositoryError):
+    """Somebody else holds the right to do this."""
+
+    code = "SR-0707"
+    message = "Another {what} is running: {holder}, until {until} at the latest."
+    hint = "Wait for it to end. If its process is dead, the lease runs out by itself at the time given."
+
+
+class LeaseLost(RepositoryError, Transient):
+    """A lease could not be renewed in time."""
+
+    code = "SR-0709"
+    message = "The right to run this {what} could not be renewed; another may have taken it."
+    hint = "Check that the first location is reachable and that the clocks agree, then run it again."
+
+
+class NoBackupYet(RepositoryError):
+    """`latest` was asked for and nothing is listed."""
+
+    code = "SR-0708"
+    message = "The repository lists no backup."
+    hint = "Run `strongroom backup` first."
+
+
 # ---------------------------------------------------------------- SR-08xx verification
 
 
@@ -264,6 +925,17 @@ class VerificationError(StrongroomError):
     """A verification could not be carried out, which is never the same as a pass."""
 
     code = "SR-0800"
+
+
+class VerificationFailed(VerificationError):
+    """A backup could not be proven good."""
+
+    code = "SR-0880"
+    message = "Backup {backup} could not be proven to the level {level}: {findings} findings ({first})."
+    hint = (
+        "Nothing was deleted. Look at the findings in the report, take a new full backup, and verify again; "
+        "an object that is damaged at one location may be whole at another."
+    )
 
 
 # ---------------------------------------------------------------- SR-09xx restore
@@ -280,7 +952,100 @@ class DestinationFull(RestoreError):
 
     code = "SR-0901"
     message = "The database server ran out of room: {detail}"
-    hint = "Give the server more disk (Supabase: Settings, Compute and Disk), then run the same command again."
+    hint = (
+        "Give the server more disk (Supabase: Settings, Compute and Disk), then run the same command again."
+    )
+
+
+class SchemaRestoreFailed(RestoreError):
+    """pg_restore could not make an object."""
+
+    code = "SR-0910"
+    message = "pg_restore could not make {object}: {detail}"
+    hint = (
+        "The message is pg_restore's own. Remove its cause at the destination and run the same command again."
+    )
+
+
+class DestinationNotEmpty(RestoreError):
+    """The destination already holds what is not the platform's."""
+
+    code = "SR-0911"
+    message = "The destination {destination} is not empty: it holds {objects}."
+    hint = (
+        "Restore into a new Supabase project or an empty database; nothing was changed at this destination."
+    )
+
+
+class DestinationOlder(RestoreError):
+    """The destination's Postgres is older than the source's."""
+
+    code = "SR-0912"
+    message = "The backup comes from Postgres {source}, the destination runs the older {destination}."
+    hint = "Give a destination of Postgres {source} or newer: an older server does not know all that was backed up."
+
+
+class PlatformMissing(RestoreError):
+    """The backup has rows of platform tables that the destination lacks."""
+
+    code = "SR-0913"
+    message = "The destination lacks {objects}, of which the backup has rows."
+    hint = (
+        "Restore into a new Supabase project: the platform makes these tables there, and a restore only fills them. "
+        "On a Postgres of your own, make the platform's schemas first."
+    )
+
+
+class ExtensionMissing(RestoreError):
+    """The destination's server does not have an extension installed that the backup needs."""
+
+    code = "SR-0914"
+    message = "The destination's server does not offer the extensions {extensions}."
+    hint = (
+        "Install them on the server (Supabase offers the ones it had), or restore to a server that has them."
+    )
+
+
+class DestinationReadOnly(RestoreError):
+    """The destination takes no writes."""
+
+    code = "SR-0915"
+    message = "The destination takes no writes: {detail}."
+    hint = "Give the connection string of the primary server, and of a database that is not read-only."
+
+
+class DestinationRightMissing(RestoreError):
+    """The role lacks a right without which a restore cannot be done."""
+
+    code = "SR-0916"
+    message = "The role {role} cannot restore there: it may not {right}."
+    hint = "Connect as `postgres` (on Supabase it may), or grant the role this right."
+
+
+class DestinationIsSource(RestoreError):
+    """The destination is the very database that the backup was taken of."""
+
+    code = "SR-0917"
+    message = "The destination is the database {database!r} that the backup was taken of."
+    hint = "Give another database: restoring into an empty destination never writes to its source."
+
+
+class StatementRefused(RestoreError):
+    """The destination refused a statement without which the restore would be incomplete."""
+
+    code = "SR-0918"
+    message = "The destination refused to make {object}: {detail} [{sqlstate}]"
+    hint = (
+        "The message is the server's own. Remove its cause at the destination and run the same command again."
+    )
+
+
+class DestinationLacksTable(RestoreError):
+    """A table whose rows are to be restored is not in the destination."""
+
+    code = "SR-0902"
+    message = "The destination has no table {object}."
+    hint = "Restore into a fresh project of the same platform version, from the beginning."
 
 
 # ---------------------------------------------------------------- SR-10xx integrity
@@ -290,6 +1055,47 @@ class IntegrityError(StrongroomError):
     """A restored database is not what the manifest says, or could not be judged."""
 
     code = "SR-1000"
+
+
+class SuitesNotEvaluated(IntegrityError):
+    """Not every expectation that was planned has an outcome, which is never the same as a pass."""
+
+    code = "SR-1001"
+    message = "The integrity suites were not evaluated in full: {reason}."
+    hint = (
+        "Nothing is known about the restored data, so it must not be used. Run the judgement again with --debug "
+        "and report its output."
+    )
+
+
+class IntegrityFailed(IntegrityError):
+    """A critical expectation does not hold of the restored data."""
+
+    code = "SR-1002"
+    message = "The restored database is not what backup {backup} holds: {failed} of {expectations} expectations failed ({first})."
+    hint = (
+        "The findings of the report and the Data Docs name each table and what differs. Do not use the restored "
+        "data; restore again into an empty destination, or choose an earlier backup."
+    )
+
+
+class RoleSeesNoRows(IntegrityError):
+    """Row-level security hides rows from the judging role, which would look like data loss."""
+
+    code = "SR-1003"
+    message = "Row-level security hides rows of {tables} tables from the role {role!r} ({first} among them)."
+    hint = (
+        "Judge as the role `postgres` (on Supabase it has BYPASSRLS), or as the owner of the tables if they do "
+        "not force row-level security."
+    )
+
+
+class DataDocsNotWritten(IntegrityError):
+    """The pages with the outcome could not be written."""
+
+    code = "SR-1004"
+    message = "The Data Docs could not be written to {folder}: {reason}."
+    hint = "Give a folder that can be written and has some megabytes of room, or leave the Data Docs out."
 
 
 # ---------------------------------------------------------------- SR-11xx limits
@@ -307,3 +1113,46 @@ class DeadlineExceeded(LimitError):
     code = "SR-1101"
     message = "The work did not finish within {limit_seconds:g} s ({setting})."
     hint = "Raise {setting} if the work is expected to take longer, or look for what slows it down."
+
+
+class WorkCancelled(LimitError):
+    """Somebody ended the work on purpose; nothing that was in progress counts."""
+
+    code = "SR-1180"
+    message = "The work was cancelled ({operation})."
+    hint = "Nothing of it is listed. Run the same command again; what was already stored is used again."
+
+
+# ---------------------------------------------------------------- SR-12xx child processes
+
+
+class ProcessError(StrongroomError):
+    """A child process did not do what it was asked."""
+
+    code = "SR-1200"
+
+
+class ChildFailed(ProcessError):
+    """A child process met an error that nobody foresaw."""
+
+    code = "SR-1201"
+    message = "The process for {operation} failed unexpectedly: {detail}"
+    hint = (
+        "This is a defect of Strongroom or of what it runs on. Run again with --debug and report its output."
+    )
+
+
+class ChildDied(ProcessError, Transient):
+    """A child process was killed, or ended without an answer."""
+
+    code = "SR-1202"
+    message = "The process for {operation} ended without an answer ({how})."
+    hint = "If it was SIGKILL the machine was probably out of memory: lower backup.parallelism or add memory."
+
+
+class OperationUnknown(ProcessError):
+    """There is no operation of this name."""
+
+    code = "SR-1203"
+    message = "There is no operation {operation!r}."
+    hint = "Strongroom's parts are of different versions: install the package again."

@@ -1,0 +1,1 @@
+"""Sealing, keys and signatures. Pure: randomness and passphrases are arguments, callers pass `os.urandom`."""

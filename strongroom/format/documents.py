@@ -249,6 +249,7 @@ class BackupPlan(Document):
     snapshot: SnapshotFacts
     tables: tuple[PlannedTable, ...]
     units: tuple[PlannedUnit, ...]
+    sequences: tuple[SequenceState, ...] = ()
     parent: str = ""
     base: str = ""
     resumes: str = ""

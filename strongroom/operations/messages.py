@@ -167,6 +167,8 @@ class RestorePlanReport(Message):
     tables: int
     rows: int
     units: tuple[UnitBrief, ...]
+    snapshot_at: dt.datetime | None = None
+    """The instant that the restore goes back to, from which the recovery lag is measured."""
     findings: tuple[Finding, ...] = ()
 
 
@@ -203,6 +205,8 @@ class JudgeRestore(Message):
     """Run the integrity suites on the destination against the backup's baseline."""
 
     backup: str
+    data_docs: str = ""
+    """The folder for Data Docs; empty to write none."""
 
 
 class SuiteResult(Message):

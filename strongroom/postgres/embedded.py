@@ -10,7 +10,7 @@ this process is gone in whatever way, the keeper stops the server and removes wh
 - SIGKILL, a crash, or a killed process group: the keeper stops it within about a second;
 - not covered: somebody kills the keeper as well, or the machine goes down.
 
-Example:
+For example:
 
     with EmbeddedPostgres(major=18) as postgres:
         psycopg.connect(postgres.dsn("supabase_admin", "postgres"))
@@ -24,7 +24,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 import weakref
@@ -33,7 +32,8 @@ from types import FrameType
 from typing import IO, Self
 
 from strongroom.errors import DataDirectoryUnsuitable, EmbeddedStartFailed, UnprivilegedUserMissing
-from strongroom.postgres.programs import reachable_by_others, server_programs
+from strongroom.postgres.programs import server_programs
+from strongroom.postgres.socket_folders import new_socket_folder
 
 # $1: the signal that stops the server, $2: what to remove, the rest: the command. The subshell keeps on
 # signalling until the server is gone, because a server that is only just starting may ignore the first.
@@ -53,17 +53,19 @@ exit "$status"
 
 # Makes the cluster unless it is there, then becomes the server. C.UTF-8 does not exist everywhere.
 _SERVER = """
-bin=$1; data=$2; superuser=$3; hba=$4; shift 4
-make() { "$bin/initdb" -D "$data" -U "$superuser" -E UTF8 --locale="$1" --no-sync --no-instructions -A trust; }
+bin=$1; data=$2; superuser=$3; hba=$4; sync=$5; shift 5
+make() {
+    "$bin/initdb" -D "$data" -U "$superuser" -E UTF8 --locale="$1" ${sync:+"$sync"} --no-instructions -A trust
+}
 if [ ! -e "$data/PG_VERSION" ]; then
-    make C.UTF-8 || { rm -rf -- "$data"/*; make C; } || exit 1
+    make C.UTF-8 || make C || exit 1
     printf '%s' "$hba" > "$data/pg_hba.conf" || exit 1
 fi
 exec "$bin/postgres" -D "$data" "$@"
 """
 
 # The socket lies in a folder that only its owner enters, so whoever reaches it may be anybody inside.
-_HBA = """\
+ACCESS_RULES = """\
 local all all trust
 local replication all trust
 host all all 127.0.0.1/32 scram-sha-256
@@ -78,7 +80,6 @@ _ALWAYS = {
     # Statements hold rows: the log must not.
     "log_min_error_statement": "panic",
 }
-_SOCKET_PATH_LIMIT = 107
 _LOG_LINES = 12
 _PORT_ATTEMPTS = 5
 _STOP_SECONDS = 30.0
@@ -89,7 +90,8 @@ class EmbeddedPostgres:
 
     Without `data_directory` the data are temporary and durability is off; with one they stay, and are
     durable. `tcp_port` opens 127.0.0.1 for roles that have a password: 0 picks a free port, None opens
-    nothing. `settings` override the server's configuration by name.
+    nothing. `settings` override the server's configuration by name. `programs` is the `bin` folder of another
+    build of the same major version; `access_rules` are the lines of a new cluster's pg_hba.conf.
     """
 
     def __init__(
@@ -100,6 +102,8 @@ class EmbeddedPostgres:
         superuser: str = "supabase_admin",
         tcp_port: int | None = None,
         settings: dict[str, str] | None = None,
+        programs: Path | None = None,
+        access_rules: str = ACCESS_RULES,
         start_seconds: float = 60.0,
     ) -> None:
         """Describe the server; nothing is started or written yet."""
@@ -108,6 +112,8 @@ class EmbeddedPostgres:
         self._given_data = data_directory
         self._wanted_port = tcp_port
         self._settings = _ALWAYS | ({} if data_directory else _THROW_AWAY) | (settings or {})
+        self._programs = programs
+        self._access_rules = access_rules
         self._start_seconds = start_seconds
         self._keeper: subprocess.Popen[bytes] | None = None
         self._home = Path()
@@ -177,6 +183,7 @@ class EmbeddedPostgres:
             keeper.wait(_STOP_SECONDS)
         shutil.rmtree(self._home, ignore_errors=True)
         _running.discard(self)
+        _release_signals()
 
     def dsn(self, user: str, dbname: str, password: str | None = None) -> str:
         """Return the libpq connection string over the Unix socket, where every role is trusted."""
@@ -192,8 +199,8 @@ class EmbeddedPostgres:
     # ------------------------------------------------------------ starting
 
     def _start_once(self) -> None:
-        account = _account()
-        programs = server_programs(self.major)
+        account = server_account()
+        programs = self._programs or server_programs(self.major)
         self._home = _new_home(account)
         try:
             self._prepare_data(account)
@@ -210,18 +217,22 @@ class EmbeddedPostgres:
         data = self.data_directory
         try:
             data.mkdir(mode=0o700, parents=bool(self._given_data), exist_ok=True)
-            version = data / "PG_VERSION"
-            if version.exists() and version.read_text().strip() != str(self.major):
-                raise DataDirectoryUnsuitable(
-                    folder=data, reason=f"it belongs to Postgres {version.read_text().strip()}, not {self.major}"
-                )
-            if not version.exists() and any(data.iterdir()):
-                raise DataDirectoryUnsuitable(folder=data, reason="it holds files that are not of Postgres")
+            self._must_be_usable(data)
             if account is not None and data.stat().st_uid != account.pw_uid:
                 _give_to(account, data)
             data.chmod(0o700)
         except OSError as failure:
             raise DataDirectoryUnsuitable(folder=data, reason=str(failure.strerror)) from failure
+
+    def _must_be_usable(self, data: Path) -> None:
+        version = data / "PG_VERSION"
+        if version.exists():
+            found = version.read_text().strip()
+            if found != str(self.major):
+                reason = f"it belongs to Postgres {found}, not {self.major}"
+                raise DataDirectoryUnsuitable(folder=data, reason=reason)
+        elif any(data.iterdir()):
+            raise DataDirectoryUnsuitable(folder=data, reason="it holds files that are not of Postgres")
 
     def _choose_port(self) -> int:
         if self._wanted_port is None:
@@ -241,9 +252,9 @@ class EmbeddedPostgres:
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         server = ["/bin/sh", "-c", _SERVER, "server", str(programs), str(self.data_directory)]
-        server += [self.superuser, _HBA, *options]
-        # Data that stay deserve the orderly stop; a throw-away cluster need not write a checkpoint.
-        stop_signal = "INT" if self._given_data else "QUIT"
+        # Data that stay deserve the orderly stop and the disk's word; a throw-away cluster does not.
+        stop_signal, sync = ("INT", "") if self._given_data else ("QUIT", "--no-sync")
+        server += [self.superuser, self._access_rules, sync, *options]
         try:
             self._keeper = subprocess.Popen(
                 ["/bin/sh", "-c", _KEEPER, "keeper", stop_signal, str(self._home), *server],
@@ -258,7 +269,8 @@ class EmbeddedPostgres:
                 extra_groups=[] if account else None,
             )
         except (OSError, subprocess.SubprocessError) as failure:
-            raise EmbeddedStartFailed(major=self.major, reason="it could not be run", log=failure) from failure
+            reason = "it could not be run"
+            raise EmbeddedStartFailed(major=self.major, reason=reason, log=failure) from failure
         _running.add(self)
 
     def _await_connections(self, log: IO[bytes]) -> None:
@@ -299,7 +311,7 @@ def _quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
-def _account() -> pwd.struct_passwd | None:
+def server_account() -> pwd.struct_passwd | None:
     """Return the user that the server has to run as when we are root, None when we are somebody else."""
     if os.geteuid() != 0:
         return None
@@ -310,12 +322,8 @@ def _account() -> pwd.struct_passwd | None:
 
 
 def _new_home(account: pwd.struct_passwd | None) -> Path:
-    """Make the temporary folder: private, reachable by the server's user, and short enough for a socket."""
-    longest = len("/sr-12345678/s/.s.PGSQL.65535")
-    parent = Path(tempfile.gettempdir()).resolve()
-    if len(os.fsencode(parent)) + longest > _SOCKET_PATH_LIMIT or (account and not reachable_by_others(parent)):
-        parent = Path("/tmp")
-    home = Path(tempfile.mkdtemp(prefix="sr-", dir=parent))
+    """Make the temporary folder of a server: private to the user that the server runs as."""
+    home = new_socket_folder(for_others=account is not None)
     (home / "s").mkdir(mode=0o700)
     if account is not None:
         _give_to(account, home / "s")
@@ -356,8 +364,17 @@ def _watch_signals() -> None:
         signal.signal(signal.SIGTERM, _stop_and_end)
 
 
+def _release_signals() -> None:
+    """Give SIGTERM back once there is nothing left to stop."""
+    if _running or threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGTERM) is _stop_and_end:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _stop_and_end(number: int, _frame: FrameType | None) -> None:
     _stop_all()
+    # A stop that this signal interrupted has not finished: the keeper finishes it.
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 

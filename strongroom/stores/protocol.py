@@ -32,19 +32,28 @@ class Store(Protocol):
         Before: nothing. After: a reader anywhere sees all of it, it survives a power cut, and the
         medium has acknowledged bytes whose SHA-256 is `sha256` (hex), by checksum or by reading back.
         On failure: the name does not exist or holds what it held. Under retry: the same bytes again are
-        no error; other bytes raise `ObjectConflict`.
+        no error; other bytes raise `ObjectConflict`. Data that does not hash to `sha256` raises
+        `ObjectDamaged` and is not stored.
         """
         ...
 
     def create(self, name: str, data: bytes) -> bool:
         """Store `data` under `name` if nothing is there; return False if something is.
 
-        Of several racing creators exactly one gets True. Used for leases.
+        Before: nothing. After True: as after `put`. Of several racing creators exactly one gets True. On
+        failure: nothing or all of `data` is stored. Under retry: a lost acknowledgement makes the second
+        try return False; `RetryingStore` reads back and compares, so racing creators write different
+        bytes. Used for leases.
         """
         ...
 
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
-        """Return the bytes, or `length` of them from `start`. Raises `ObjectMissing`, `StoreError`."""
+        """Return the bytes, or `length` of them from `start`.
+
+        A range that reaches past the end gives what there is, none at all beyond it. Nothing is verified:
+        the caller knows what the bytes must hash to. Raises `ObjectMissing`; `BadRange` if a number is
+        negative.
+        """
         ...
 
     def stat(self, name: str) -> StoredObject:
@@ -52,7 +61,11 @@ class Store(Protocol):
         ...
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yield every object whose name starts with `prefix`, in the order of their names (bytewise)."""
+        """Yield every object whose name starts with `prefix`, in the order of their names (bytewise).
+
+        `prefix` is compared as text: it need not end at a slash. An object that is stored before the call
+        and not deleted during it is yielded exactly once; one that comes or goes meanwhile may be.
+        """
         ...
 
     def delete(self, name: str) -> None:

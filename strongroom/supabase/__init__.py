@@ -1,0 +1,1 @@
+"""What hosted Supabase adds to Postgres: whose an object is, vault secrets, storage objects."""

@@ -1,0 +1,60 @@
+"""The block that a flow is given: source, repository and keys together, and the limits of the work."""
+
+from prefect.blocks.core import Block
+from pydantic import Field, ValidationError
+
+from blocks.keys import RepositoryKeys
+from blocks.repository import BackupRepository
+from blocks.source import SupabaseSource
+from strongroom.config import BackupSettings, RecoverySettings, Settings, VerificationSettings
+from strongroom.errors import ConfigInvalid
+
+
+class StrongroomSettings(Block):
+    """Everything that a flow needs to know: what is protected, where backups are kept, with which keys and limits.
+
+    Example:
+        Load settings:
+        ```python
+        from blocks import StrongroomSettings
+
+        settings = StrongroomSettings.load("BLOCK_NAME").settings()
+        ```
+    """
+
+    _block_type_name = "Strongroom Settings"
+    _block_type_slug = "strongroom-settings"
+    _description = "What Strongroom protects, where it keeps backups, and within which limits it works."
+    _documentation_url = "https://docs.prefect.io/v3/concepts/blocks"  # type: ignore[assignment]
+
+    source: SupabaseSource
+    repository: BackupRepository
+    keys: RepositoryKeys
+    backup: BackupSettings = Field(
+        default_factory=BackupSettings,
+        description="How often, how much and how long a backup may be.",
+    )
+    recovery: RecoverySettings = Field(
+        default_factory=RecoverySettings, description="The objectives that a recovery is held to."
+    )
+    verification: VerificationSettings = Field(
+        default_factory=VerificationSettings,
+        description="How often and how long backups are verified.",
+    )
+
+    def settings(self) -> Settings:
+        """Return the settings that the engine works with. Raises `ConfigInvalid`."""
+        document = {
+            "source": self.source.section(),
+            "repository": self.repository.section(),
+            "keys": self.keys.section(),
+            "backup": self.backup.model_dump(),
+            "recovery": self.recovery.model_dump(),
+            "verification": self.verification.model_dump(),
+        }
+        try:
+            return Settings.model_validate(document)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ConfigInvalid(setting=where, problem=first["msg"], example="") from None

@@ -1,0 +1,42 @@
+"""Documents to bytes and back: JSON in one zstd frame. Pure; sealing is the crypto room's."""
+
+from typing import TypeVar
+
+import msgspec
+import zstandard
+
+from strongroom.errors import MalformedDocument, NewerFormat
+from strongroom.format.documents import FORMAT, Document
+
+D = TypeVar("D", bound=Document)
+
+_LARGEST_DOCUMENT = 1 << 30
+
+
+class _Version(msgspec.Struct):
+    format: int
+
+
+def encode_document(document: Document) -> bytes:
+    """Return the bytes of a document, compressed."""
+    return zstandard.ZstdCompressor(level=3).compress(msgspec.json.encode(document))
+
+
+def decode_document(kind: type[D], data: bytes, name: str) -> D:
+    """Return the document; raise `NewerFormat` or `MalformedDocument`, which name it."""
+    try:
+        raw = zstandard.ZstdDecompressor().decompress(data, max_output_size=_LARGEST_DOCUMENT)
+    except zstandard.ZstdError as error:
+        raise MalformedDocument(kind=kind.__name__, name=name, reason="it does not decompress") from error
+    return decode_json(kind, raw, name)
+
+
+def decode_json(kind: type[D], raw: bytes, name: str) -> D:
+    """Return the document that is not compressed; the format number is looked at before anything else."""
+    try:
+        version = msgspec.json.decode(raw, type=_Version).format
+        if version > FORMAT:
+            raise NewerFormat(name=name, version=version, known=FORMAT)
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.MsgspecError as error:
+        raise MalformedDocument(kind=kind.__name__, name=name, reason=str(error)) from error

@@ -1,0 +1,146 @@
+"""Judge a restored database by its backup's baseline.
+
+Example:
+
+    report = judge(conninfo, manifest.id, manifest.tables, manifest.sequences, deadline=deadline,
+                   max_data_loss_percent=5, data_docs=Path("reports/docs"))
+    require_passed(report)
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from strongroom.deadline import Deadline
+from strongroom.errors import IntegrityFailed, SuitesNotEvaluated
+from strongroom.format.documents import Finding, SequenceState, Severity, TableEntry
+from strongroom.integrity.destination import open_destination, read_equality, refuse_blind_role
+from strongroom.integrity.evaluation import Outcome, SuiteOutcome, evaluate
+from strongroom.integrity.suites import Policy, plan_suites
+from strongroom.operations.messages import IntegrityReport, SuiteResult
+
+_ORDER = ("", "info", "warning", "critical")
+_LONGEST = 400
+"""Characters of an expected or observed text that a finding keeps."""
+
+_ADVICE = {
+    "row-count": "Rows are missing or too many: restore again, or find out what wrote to the destination.",
+    "data-loss": "More rows are gone than recovery.max_data_loss_percent allows: choose another backup.",
+    "digest": "The number of rows may be right, but their content is not that of the backup.",
+    "columns": "The table was restored with another shape: look for a migration that ran in between.",
+    "column-types": "The table was restored with another shape: look for a migration that ran in between.",
+    "not-null": "The constraint is gone or not valid, and a row breaks it.",
+    "unique-key": "The key is gone or not valid, and several rows share a value.",
+    "foreign-key": "The constraint is gone or not valid, and rows refer to nothing.",
+    "sequence-position": "Set the sequence with setval() to the expected position.",
+    "sequence-ahead": "The next insert may collide; set the sequence with setval() beyond the largest value.",
+}
+
+
+def judge(
+    conninfo: Mapping[str, str],
+    backup: str,
+    tables: Sequence[TableEntry],
+    sequences: Sequence[SequenceState],
+    *,
+    deadline: Deadline,
+    max_data_loss_percent: float,
+    data_docs: Path | None,
+    exact: bool = True,
+) -> IntegrityReport:
+    """Compare the database behind `conninfo` with a backup's baseline; write Data Docs into `data_docs`.
+
+    The report passes if every critical expectation holds and every expectation could be evaluated. Raises
+    `RoleSeesNoRows`, `SuitesNotEvaluated`, `DataDocsNotWritten`, `DeadlineExceeded`, and what connecting
+    raises. The first use in a process imports Great Expectations, which takes seconds.
+    """
+    if not tables:
+        raise SuitesNotEvaluated(reason="the backup has no tables, so there is nothing to judge by")
+    policy = Policy(exact=exact, max_data_loss_percent=max_data_loss_percent)
+    with open_destination(conninfo, deadline) as session:
+        refuse_blind_role(session, tables)
+        suites = plan_suites(tables, sequences, policy, read_equality(session))
+        outcomes = evaluate(session, suites, data_docs)
+    return _report(backup, outcomes, data_docs)
+
+
+def require_passed(report: IntegrityReport) -> None:
+    """Raise `IntegrityFailed` unless the report passed."""
+    if not report.passed:
+        raise IntegrityFailed(
+            backup=report.backup,
+            failed=sum(suite.failed for suite in report.suites),
+            expectations=sum(suite.expectations for suite in report.suites),
+            first="; ".join(f"{finding.object}: {finding.code}" for finding in report.findings[:3]),
+        )
+
+
+def _report(backup: str, outcomes: Sequence[SuiteOutcome], data_docs: Path | None) -> IntegrityReport:
+    suites = tuple(_suite_result(outcome) for outcome in outcomes)
+    expected, observed, lost = _rows(outcomes)
+    return IntegrityReport(
+        backup=backup,
+        passed=all(suite.passed for suite in suites),
+        suites=suites,
+        rows_expected=expected,
+        rows_observed=observed,
+        data_loss_percent=round(100 * lost / expected, 6) if expected else 0.0,
+        data_docs=str(data_docs / "index.html") if data_docs else "",
+        findings=tuple(sorted(_findings(outcomes), key=lambda f: _RANK[f.severity])),
+    )
+
+
+def _suite_result(outcome: SuiteOutcome) -> SuiteResult:
+    """Sum up a suite: it passes if nothing critical failed and nothing was left unevaluated."""
+    failed = [o for o in outcome.outcomes if not o.passed]
+    worst = max((_weight(o) for o in failed), key=_ORDER.index, default="")
+    return SuiteResult(
+        suite=outcome.suite.title,
+        passed=worst != "critical",
+        expectations=len(outcome.outcomes),
+        failed=len(failed),
+        worst=worst,  # type: ignore[arg-type]
+    )
+
+
+def _weight(outcome: Outcome) -> str:
+    """Return how bad a failure is: what could not be evaluated is critical, whatever it was about."""
+    return "critical" if outcome.raised else outcome.planned.severity
+
+
+def _rows(outcomes: Sequence[SuiteOutcome]) -> tuple[int, int, int]:
+    """Return the rows of the baseline, those that were counted, and those that are missing.
+
+    Rows of a table that could not be counted are missing; too many rows in one table make up for nothing.
+    """
+    expected = observed = lost = 0
+    for outcome in outcomes:
+        for answer in outcome.outcomes:
+            if answer.planned.question == "row-count":
+                counted = answer.observed if isinstance(answer.observed, int) else 0
+                expected += outcome.suite.rows
+                observed += counted
+                lost += max(0, outcome.suite.rows - counted)
+    return expected, observed, lost
+
+
+_RANK: Mapping[str, int] = {"critical": 0, "error": 1, "warning": 2, "info": 3}
+
+
+def _findings(outcomes: Sequence[SuiteOutcome]) -> Iterator[Finding]:
+    for outcome in outcomes:
+        for answer in outcome.outcomes:
+            if not answer.passed:
+                yield _finding(answer)
+
+
+def _finding(outcome: Outcome) -> Finding:
+    planned = outcome.planned
+    severity: Severity = "critical" if outcome.raised else planned.severity
+    return Finding(
+        severity=severity,
+        code=f"integrity-{planned.question}",
+        object=planned.subject,
+        expected=planned.expected[:_LONGEST],
+        observed="could not be evaluated" if outcome.raised else str(outcome.observed)[:_LONGEST],
+        advice=_ADVICE[planned.question],
+    )

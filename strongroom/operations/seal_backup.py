@@ -1,0 +1,48 @@
+"""Seal a backup: from its units to the manifest that makes it exist."""
+
+from strongroom.config import Settings
+from strongroom.errors import BackupTooLarge
+from strongroom.format.documents import Manifest
+from strongroom.operations.context import Context
+from strongroom.operations.messages import BackupReport, SealBackup
+from strongroom.repository.assembly import assemble_manifest, sum_totals
+from strongroom.repository.opening import open_repository
+
+
+def seal_backup(settings: Settings, request: SealBackup, context: Context) -> BackupReport:
+    """Write the manifest, last of all (I1). Raises `CaptureIncomplete`, `BackupTooLarge`."""
+    repository = open_repository(settings)
+    plan = repository.read_plan(request.backup)
+    references = list({u.document.name: u.document for u in request.units if u.document}.values())
+    documents = [(reference, repository.read_unit_document(reference)) for reference in references]
+    finished_at = context.clock()
+    totals = sum_totals(
+        (unit.totals for unit in request.units),
+        tables=len(plan.tables),
+        wall_seconds=(finished_at - plan.started_at).total_seconds(),
+    )
+    limit = settings.backup.max_backup_size
+    if limit and totals.bytes_stored > limit:
+        raise BackupTooLarge(estimate=totals.bytes_stored, limit=limit, suggestion=2 * totals.bytes_stored)
+    findings = (*plan.findings, *(finding for unit in request.units for finding in unit.findings))
+    manifest = assemble_manifest(plan, documents, totals, findings, finished_at)
+    context.deadline.check()
+    repository.write_manifest(manifest, context.random)
+    return report_of(manifest)
+
+
+def report_of(manifest: Manifest) -> BackupReport:
+    """Return a listed backup in brief."""
+    return BackupReport(
+        backup=manifest.id,
+        kind=manifest.kind,
+        backup_class=manifest.backup_class,
+        reason=manifest.reason,
+        parent=manifest.parent,
+        base=manifest.base,
+        started_at=manifest.started_at,
+        finished_at=manifest.finished_at,
+        snapshot_at=manifest.snapshot.taken_at,
+        totals=manifest.totals,
+        findings=manifest.findings,
+    )

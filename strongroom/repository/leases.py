@@ -1,0 +1,141 @@
+"""Leases: time-limited rights to write, made of create-once objects only.
+
+A lease is a chain of numbered objects under `leases/<right>/`. Whoever creates the next number has the right
+until the time written in it; releasing is creating the next number with a time that is over. Nothing is
+ever overwritten, and of several that try for the same number exactly one succeeds, so the scheme needs of
+the medium only what `Store.create` promises.
+"""
+
+import datetime as dt
+import os
+import socket
+import threading
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from strongroom.clock import Clock
+from strongroom.errors import LeaseHeld, LeaseLost, MalformedDocument
+from strongroom.repository import layout
+from strongroom.stores.protocol import Store
+
+LEASE_TIME = dt.timedelta(seconds=120)
+"""How long a lease is good for unless it is renewed; a holder renews it three times as often."""
+
+_KEPT = 2
+
+
+class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    token: str
+    holder: str
+    process: str
+    until: dt.datetime
+
+
+class Lease:
+    """A right that is held while the block runs, renewed from a thread of its own.
+
+    Raises `LeaseHeld` on entry if another holder's time is not over and its process is not known dead.
+    """
+
+    def __init__(self, store: Store, right: str, token: str, clock: Clock) -> None:
+        self._store = store
+        self._right = right
+        self._token = token
+        self._clock = clock
+        self._number = 0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lost = False
+
+    def __enter__(self) -> Self:
+        number, entry = self._newest()
+        if entry is not None and entry.until > self._clock() and not _is_dead(entry.process):
+            raise LeaseHeld(what=self._right, holder=entry.holder, until=entry.until.isoformat(" ", "seconds"))
+        if not self._write(number + 1, self._clock() + LEASE_TIME):
+            _, winner = self._newest()
+            holder, until = (winner.holder, winner.until.isoformat(" ", "seconds")) if winner else ("?", "?")
+            raise LeaseHeld(what=self._right, holder=holder, until=until)
+        self._thread = threading.Thread(target=self._renew, name=f"lease {self._right}", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        if not self._lost:
+            self._write(self._number + 1, self._clock())
+
+    def check(self) -> None:
+        """Raise `LeaseLost` if renewing failed, so that somebody else may hold the right by now."""
+        if self._lost:
+            raise LeaseLost(what=self._right)
+
+    def _renew(self) -> None:
+        while not self._stop.wait(LEASE_TIME.total_seconds() / 3):
+            try:
+                renewed = self._write(self._number + 1, self._clock() + LEASE_TIME)
+            except Exception:  # noqa: BLE001 - whatever it is, the right is not certain any more
+                renewed = False
+            if not renewed:
+                self._lost = True
+                return
+
+    def _write(self, number: int, until: dt.datetime) -> bool:
+        entry = _Entry(
+            token=self._token,
+            holder=f"{socket.gethostname()} (process {os.getpid()})",
+            process=_this_process(),
+            until=until,
+        )
+        if not self._store.create(f"{layout.LEASES}{self._right}/{number:012d}", msgspec.json.encode(entry)):
+            return False
+        self._number = number
+        if number > _KEPT:
+            # Only the newest counts; older ones go one at a time so that the chain never has a gap at its end.
+            self._store.delete(f"{layout.LEASES}{self._right}/{number - _KEPT:012d}")
+        return True
+
+    def _newest(self) -> tuple[int, _Entry | None]:
+        names = [stored.name for stored in self._store.list(f"{layout.LEASES}{self._right}/")]
+        if not names:
+            return 0, None
+        try:
+            entry = msgspec.json.decode(self._store.get(names[-1]), type=_Entry)
+        except msgspec.MsgspecError as error:
+            raise MalformedDocument(kind="lease", name=names[-1], reason=str(error)) from error
+        return int(names[-1].rpartition("/")[2]), entry
+
+
+def _this_process() -> str:
+    """Name this process so that the same machine can tell later whether it is still there."""
+    return f"{_boot()}/{os.getpid()}/{_start_time(os.getpid())}"
+
+
+def _is_dead(process: str) -> bool:
+    """Tell whether a process of this machine, since its last start, has ended; False if unknown."""
+    boot, pid, started = process.split("/")
+    return bool(boot) and boot == _boot() and _start_time(int(pid)) != started
+
+
+def _boot() -> str:
+    """Return what names this start of this machine (and container), empty where that is not told."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot = file.read().strip()
+        return f"{boot}:{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def _start_time(pid: int) -> str:
+    """Return when a process was started, in the kernel's ticks; empty if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""

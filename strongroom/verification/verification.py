@@ -1,0 +1,202 @@
+"""Verification of one backup: what is checked at each level, and what becomes a finding.
+
+`structure` needs no recovery key: every object that the manifest names is there, has its size and SHA-256,
+and the unit documents agree with the manifest. `content` also opens every chunk, counts its rows and
+decodes its payload. Whatever could not be checked is a finding; nothing is skipped silently.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from strongroom.deadline import Deadline
+from strongroom.errors import FormatError, KeyringError, RepositoryError, StoreError, StrongroomError, Transient
+from strongroom.format.documents import Chunk, Finding, Manifest, ObjectRef, PackRef, TablePart, UnitDocument
+from strongroom.format.liveness import decode_dead
+from strongroom.format.packs import read_header
+from strongroom.repository import layout
+from strongroom.repository.chunks import ChunkReader, line_ends
+from strongroom.repository.repository import Repository
+
+_WRONG = (FormatError, KeyringError, RepositoryError, StoreError)
+
+
+@dataclass
+class Verification:
+    """A verification that is under way: what was checked so far, and the findings."""
+
+    repository: Repository
+    manifest: Manifest
+    deadline: Deadline
+    progress: Callable[[int, int], None]
+    findings: list[Finding] = field(default_factory=list)
+    objects_checked: int = 0
+    bytes_checked: int = 0
+    rows_checked: int = 0
+    _good_packs: set[str] = field(default_factory=set)
+
+    @property
+    def objects_named(self) -> int:
+        """How many objects the backup reaches, its sealed data keys and its manifest among them."""
+        m = self.manifest
+        return 1 + len(m.documents) + len(m.row_maps) + len(m.packs) + len(m.data_keys)
+
+    def check_structure(self) -> None:
+        """Read every object that the manifest names and compare it."""
+        self.objects_checked += 1
+        for key in self.manifest.data_keys:
+            self._check(layout.key_name(key), lambda key=key: self._read_key(key))  # type: ignore[misc]
+        for row_map in self.manifest.row_maps:
+            self._check(row_map.name, lambda r=row_map: self._read_row_map(r))  # type: ignore[misc]
+        for pack in self.manifest.packs:
+            self._check(pack.name, lambda p=pack: self._read_pack(p))  # type: ignore[misc]
+        documents: dict[int, UnitDocument] = {}
+        for number, reference in enumerate(self.manifest.documents):
+            read = self._check(reference.name, lambda r=reference: self._read_document(r))  # type: ignore[misc]
+            if isinstance(read, UnitDocument):
+                documents[number] = read
+                self._check_document(reference, read)
+        if len(documents) == len(self.manifest.documents):
+            self._check_tables(documents)
+
+    def check_content(self) -> None:
+        """Open every chunk that the backup reaches, once, and count its rows."""
+        reader = ChunkReader(self.repository)
+        chunks: dict[str, list[tuple[Chunk, UnitDocument]]] = defaultdict(list)
+        seen: set[tuple[str, int]] = set()
+        for document in self._documents():
+            for chunk in _chunks(document):
+                place = (document.packs[chunk.pack].name, chunk.index)
+                if place not in seen:
+                    seen.add(place)
+                    chunks[place[0]].append((chunk, document))
+        for done, name in enumerate(sorted(chunks)):
+            self.progress(done, len(chunks))
+            for chunk, document in chunks[name]:
+                self._check(
+                    f"{name} chunk {chunk.index}",
+                    lambda c=chunk, d=document: self._open_chunk(reader, c, d),  # type: ignore[misc]
+                )
+
+    # ------------------------------------------------------------------ single objects
+
+    def _check(self, name: str, look: Callable[[], object]) -> object:
+        """Run one look at one object; an error of ours becomes a finding that names the object."""
+        self.deadline.check()
+        try:
+            found = look()
+        except _WRONG as error:
+            if isinstance(error, Transient):
+                raise
+            self._report(name, error)
+            return None
+        self.objects_checked += 1
+        self.progress(self.objects_checked, self.objects_named)
+        return found
+
+    def _report(self, name: str, error: StrongroomError) -> None:
+        self.findings.append(
+            Finding(
+                severity="critical", code=error.code, object=name, observed=error.render(), advice=error.advice()
+            )
+        )
+
+    def _find(self, name: str, expected: object, observed: object) -> None:
+        self.findings.append(
+            Finding(
+                severity="critical",
+                code="disagreement",
+                object=name,
+                expected=str(expected),
+                observed=str(observed),
+                advice="The manifest and what it names do not fit together; use another backup.",
+            )
+        )
+
+    def _read_key(self, key: str) -> None:
+        self.bytes_checked += sum(len(sealed) for sealed in self.repository.sealed_data_key(key).recipients.values())
+
+    def _read_row_map(self, reference: ObjectRef) -> None:
+        self.repository.read_row_maps(reference)
+        self.bytes_checked += reference.size
+
+    def _read_pack(self, reference: PackRef) -> None:
+        data = self.repository.read_object(reference)
+        self.bytes_checked += len(data)
+        key, _ = read_header(data, reference.name)
+        if key != reference.data_key:
+            self._find(reference.name, reference.data_key, key)
+
+    def _read_document(self, reference: ObjectRef) -> UnitDocument:
+        document = self.repository.read_unit_document(reference)
+        self.bytes_checked += reference.size
+        return document
+
+    def _open_chunk(self, reader: ChunkReader, chunk: Chunk, document: UnitDocument) -> None:
+        payload = reader.payload(chunk, document)
+        if chunk.encoding == "copy-text":
+            rows = len(line_ends(payload))
+            self.rows_checked += rows
+            if rows != chunk.rows:
+                self._find(f"{document.packs[chunk.pack].name} chunk {chunk.index}", chunk.rows, rows)
+
+    # ------------------------------------------------------------------ agreement
+
+    def _documents(self) -> Iterator[UnitDocument]:
+        for reference in self.manifest.documents:
+            try:
+                yield self.repository.read_unit_document(reference)
+            except _WRONG as error:
+                if isinstance(error, Transient):
+                    raise
+                if not any(finding.object == reference.name for finding in self.findings):
+                    self._report(reference.name, error)
+
+    def _check_document(self, reference: ObjectRef, document: UnitDocument) -> None:
+        """Whatever a unit document names, its manifest must name too (I2)."""
+        named = {pack.name for pack in self.manifest.packs} | {r.name for r in self.manifest.row_maps}
+        for used in (*document.packs, *document.row_maps):
+            if used.name not in named:
+                self._find(reference.name, "objects that the manifest names", used.name)
+        sizes = [pack.size for pack in document.packs]
+        for chunk in _chunks(document):
+            if chunk.offset + chunk.stored > sizes[chunk.pack]:
+                self._find(reference.name, f"chunk {chunk.index} within its pack", "it lies outside")
+
+    def _check_tables(self, documents: dict[int, UnitDocument]) -> None:
+        """Rows and digests of the extents must add up to the baseline, and living rows to the extents."""
+        for entry in self.manifest.tables:
+            name = f"{entry.facts.schema}.{entry.facts.name}"
+            try:
+                parts = [documents[r.document].parts[r.part] for r in entry.parts]
+            except (IndexError, KeyError):
+                self._find(name, "its parts", "a part that is not there")
+                continue
+            live, digest = _sums(parts)
+            if (live, str(digest)) != (entry.rows, entry.digest):
+                self._find(name, f"{entry.rows} rows, digest {entry.digest}", f"{live} rows, digest {digest}")
+            for part in parts:
+                self._check_liveness(name, part)
+
+    def _check_liveness(self, name: str, part: TablePart) -> None:
+        for extent in part.extents:
+            alive = 0
+            for layer in extent.layers:
+                dead = len(decode_dead(layer.dead, layer.chunk.rows))
+                alive += layer.chunk.rows - dead
+            if alive != extent.live:
+                self._find(f"{name} page {extent.page}", f"{extent.live} living rows", alive)
+
+
+def _chunks(document: UnitDocument) -> Iterator[Chunk]:
+    for part in document.parts:
+        for extent in part.extents:
+            for layer in extent.layers:
+                yield layer.chunk
+    for collection in document.collections:
+        yield from collection.chunks
+
+
+def _sums(parts: list[TablePart]) -> tuple[int, int]:
+    extents = [extent for part in parts for extent in part.extents]
+    return sum(extent.live for extent in extents), sum(int(extent.digest) for extent in extents)

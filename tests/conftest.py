@@ -1,0 +1,72 @@
+"""Fixtures for every room: real servers, one of each major per session, and databases on them."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from strongroom.postgres.embedded import EmbeddedPostgres
+from tests.databases import Database, Databases, MakeDatabase
+from tests.tls_server import ServerUnavailable, TlsServer, run_tls_server
+
+# Tests name the type of the fixtures below by this module too.
+__all__ = ["MakeDatabase"]
+
+
+@pytest.fixture(scope="session")
+def postgres18() -> Iterator[EmbeddedPostgres]:
+    """Run a Postgres 18 with socket and loopback port for the whole session."""
+    with EmbeddedPostgres(major=18, tcp_port=0) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres16() -> Iterator[EmbeddedPostgres]:
+    """Run a Postgres 16 with socket and loopback port for the whole session."""
+    with EmbeddedPostgres(major=16, tcp_port=0) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def database_templates() -> dict[tuple[int, bool], str]:
+    """Remember the names of the template databases that were built on each server."""
+    return {}
+
+
+@pytest.fixture
+def quantforge(
+    request: pytest.FixtureRequest, database_templates: dict[tuple[int, bool], str]
+) -> Iterator[MakeDatabase]:
+    """Make databases in the Supabase shape with the seeded application; drop them after the test."""
+    yield from _factory(request, database_templates, app=True)
+
+
+@pytest.fixture
+def platform_database(
+    request: pytest.FixtureRequest, database_templates: dict[tuple[int, bool], str]
+) -> Iterator[MakeDatabase]:
+    """Make fresh Supabase projects without an application: what restores write to."""
+    yield from _factory(request, database_templates, app=False)
+
+
+def _factory(
+    request: pytest.FixtureRequest, templates: dict[tuple[int, bool], str], *, app: bool
+) -> Iterator[MakeDatabase]:
+    databases = Databases(templates)
+
+    def make(server: EmbeddedPostgres | None = None) -> Database:
+        return databases.make(server or request.getfixturevalue("postgres18"), app=app)
+
+    yield make
+    databases.drop_all()
+
+
+@pytest.fixture(scope="session")
+def tls_postgres17(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsServer]:
+    """Run a TLS-only Postgres 17 of another build for the whole session."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(run_tls_server(tmp_path_factory.mktemp("tls")))
+        except ServerUnavailable as reason:
+            pytest.skip(f"NOT PROVEN: no TLS-only Postgres 17 here: {reason}")
+        yield server
