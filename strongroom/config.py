@@ -1,8 +1,8 @@
 """Settings: what a person configured, read once from a TOML file and the environment, checked and frozen.
 
 A setting comes from the file, else from its default; a variable `STRONGROOM_<SECTION>_<SETTING>` wins over
-both (`STRONGROOM_DATABASE_URL` is short for the one of `[source]`, see `SHORT_VARIABLES`). Durations are seconds, sizes bytes,
-percentages numbers up to 100, whatever unit they were written in. Example:
+both, and so does a short one such as `STRONGROOM_DATABASE_URL` (`SHORT_VARIABLES`). Durations are seconds,
+sizes bytes, percentages numbers up to 100, whatever unit they were written in. Example:
 
     settings = load_settings(Path("strongroom.toml"), os.environ)
     connection = psycopg.connect(**settings.conninfo())
@@ -139,9 +139,9 @@ class RepositorySettings(Section):
 
 
 class KeySettings(Section):
-    """`[keys]`: where operator.key, signing.key, signing.pub, recovery.pub lie; at a recovery, recovery.pem too.
+    """`[keys]`: the folder of the key files, see `strongroom.keys`, and what opens recovery.pem.
 
-    The passphrase of recovery.pem is only needed to read rows.
+    The passphrase is needed to read rows, and for nothing else.
     """
 
     directory: LocalPath = Field(
@@ -307,6 +307,8 @@ def _read_text(path: Path, setting: str) -> str:
 def _overrides(environ: Mapping[str, str]) -> Iterator[tuple[str, str, object]]:
     """Yield section, key and value of every variable that names a setting."""
     for variable, value in environ.items():
+        if not value:
+            continue  # As with libpq, an empty variable is an unset one.
         if variable in SHORT_VARIABLES:
             yield *SHORT_VARIABLES[variable], value
         elif variable == "STRONGROOM_REPOSITORY_LOCATIONS":

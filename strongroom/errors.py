@@ -1063,8 +1063,8 @@ class SuitesNotEvaluated(IntegrityError):
     code = "SR-1001"
     message = "The integrity suites were not evaluated in full: {reason}."
     hint = (
-        "Nothing is known about the restored data, so it must not be used. Run the judgement again with --debug "
-        "and report its output."
+        "Nothing is known about the restored data, so it must not be used. Run the judgement again with "
+        "--debug and report its output."
     )
 
 
@@ -1072,10 +1072,13 @@ class IntegrityFailed(IntegrityError):
     """A critical expectation does not hold of the restored data."""
 
     code = "SR-1002"
-    message = "The restored database is not what backup {backup} holds: {failed} of {expectations} expectations failed ({first})."
+    message = (
+        "The restored database is not what backup {backup} holds: {failed} of {expectations} expectations "
+        "failed ({first})."
+    )
     hint = (
-        "The findings of the report and the Data Docs name each table and what differs. Do not use the restored "
-        "data; restore again into an empty destination, or choose an earlier backup."
+        "The findings of the report and the Data Docs name each table and what differs. Do not use the "
+        "restored data; restore again into an empty destination, or choose an earlier backup."
     )
 
 
@@ -1085,8 +1088,8 @@ class RoleSeesNoRows(IntegrityError):
     code = "SR-1003"
     message = "Row-level security hides rows of {tables} tables from the role {role!r} ({first} among them)."
     hint = (
-        "Judge as the role `postgres` (on Supabase it has BYPASSRLS), or as the owner of the tables if they do "
-        "not force row-level security."
+        "Judge as the role `postgres` (on Supabase it has BYPASSRLS), or as the owner of the tables if they "
+        "do not force row-level security."
     )
 
 

@@ -33,7 +33,7 @@ def missing(root: type[BaseModel], setting: str) -> ConfigMissing:
 
 
 def invalid(root: type[BaseModel], setting: str, problem: str) -> ConfigInvalid:
-    """Return the error for a setting whose value cannot be meant; `problem` follows its name in a sentence."""
+    """Return the error for a setting that cannot be meant; `problem` follows its name in a sentence."""
     return ConfigInvalid(
         setting=setting, problem=problem, example=example(root, setting), variable=variable(setting)
     )

@@ -35,7 +35,8 @@ body { font-family: system-ui, sans-serif; margin: 1.5rem; line-height: 1.4 }
 table { border-collapse: collapse; margin: 0.5rem 0 1rem }
 td, th { border: 1px solid #9998; padding: 0.25rem 0.6rem; text-align: left; vertical-align: top }
 nav.navbar { border-bottom: 1px solid #9998; padding-bottom: 0.5rem; height: auto !important }
-ol.breadcrumb { list-style: none; padding: 0 } ol.breadcrumb li { display: inline } li + li.breadcrumb-item::before { content: " / " }
+ol.breadcrumb { list-style: none; padding: 0 } ol.breadcrumb li { display: inline }
+li + li.breadcrumb-item::before { content: " / " }
 .sticky, footer, .cooltip .top, label.btn, #ge-cta-footer { display: none }
 .fa-times::before { content: "\\2718" } .fa-check-circle::before { content: "\\2714" }
 .fa-exclamation-triangle::before { content: "\\26A0" }

@@ -1,6 +1,6 @@
 """Judge a restored database by its backup's baseline.
 
-Example:
+For instance:
 
     report = judge(conninfo, manifest.id, manifest.tables, manifest.sequences, deadline=deadline,
                    max_data_loss_percent=5, data_docs=Path("reports/docs"))

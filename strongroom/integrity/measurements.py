@@ -1,11 +1,11 @@
-"""The SQL that measures a restored table: counts, digests and catalog facts, never rows. Pure.
+r"""The SQL that measures a restored table: counts, digests and catalog facts, never rows. Pure.
 
 The statements pass through SQLAlchemy (which reads `:name` and `%`) and end up in HTML pages, and a name
 in Postgres may hold any character. Identifiers and literals are therefore written with Unicode escapes
 for everything but letters, digits, underscore, hyphen and space: what is left means nothing to anybody on
 the way. Example:
 
-    identifier('a"b:c')   ->   U&"a\\0022b\\003Ac"
+    identifier('a"b:c')   ->   U&"a\0022b\003Ac"
 """
 
 import re
@@ -122,9 +122,7 @@ def _all_present(columns: Sequence[str]) -> str:
 
 
 def _equals(table: TableFacts, key: ForeignKey, place: int, equality: Equality) -> str:
-    """Return the operator that compares column `place`: with an empty search_path, types of extensions
-    have no `=` in sight.
-    """
+    """Return the operator that compares column `place`; without a search_path not every type sees its `=`."""
     own = (table.schema, table.name, key.columns[place])
     other = (key.to_schema, key.to_table, key.to_columns[place])
     schema = equality.get(other) or equality.get(own)
@@ -155,7 +153,8 @@ EQUALITY_OPERATORS = """
 WITH RECURSIVE base (oid, type) AS (
     SELECT oid, oid FROM pg_catalog.pg_type
     UNION ALL
-    SELECT b.oid, t.typbasetype FROM base AS b JOIN pg_catalog.pg_type AS t ON t.oid = b.type WHERE t.typtype = 'd'
+    SELECT b.oid, t.typbasetype FROM base AS b JOIN pg_catalog.pg_type AS t ON t.oid = b.type
+    WHERE t.typtype = 'd'
 )
 SELECT n.nspname, c.relname, a.attname, opn.nspname
 FROM pg_catalog.pg_operator AS o
@@ -172,7 +171,8 @@ WHERE o.oprname = '=' AND o.oprleft = o.oprright AND opn.nspname <> 'pg_catalog'
 HIDING_TABLES = """
 SELECT count(*), min(n.nspname || '.' || c.relname)
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-JOIN unnest(%s::text[], %s::text[]) AS wanted (schema, name) ON wanted.schema = n.nspname AND wanted.name = c.relname
+JOIN unnest(%s::text[], %s::text[]) AS wanted (schema, name)
+  ON wanted.schema = n.nspname AND wanted.name = c.relname
 WHERE pg_catalog.row_security_active(c.oid)
 """
 """How many of the given tables row-level security applies to for this role, and the first of them."""

@@ -9,7 +9,7 @@ from strongroom.config import Settings
 from strongroom.integrity.judge import judge
 from strongroom.operations.context import Context
 from strongroom.operations.messages import IntegrityReport, JudgeRestore
-from strongroom.repository.opening import open_repository, read_catalog
+from strongroom.repository.opening import open_repository
 
 
 def judge_restore(settings: Settings, request: JudgeRestore, context: Context) -> IntegrityReport:
@@ -17,7 +17,7 @@ def judge_restore(settings: Settings, request: JudgeRestore, context: Context) -
 
     The caller decides what a failed report stops (`strongroom.integrity.judge.require_passed`).
     """
-    manifest = read_catalog(open_repository(settings)).find(request.backup)
+    manifest = open_repository(settings).read_manifest(request.backup)
     return judge(
         settings.destination_conninfo(),
         manifest.id,

@@ -1,5 +1,6 @@
 """The embedded server: how it starts, whom it lets in, and that it is gone whenever it should be."""
 
+import contextlib
 import json
 import os
 import signal
@@ -212,6 +213,7 @@ START = """
     server = EmbeddedPostgres()
     server.start()
     print(json.dumps(str(server.data_directory)), flush=True)
+    sys.stdin.readline()
 """
 
 
@@ -234,18 +236,27 @@ class Child:
         """Start the process and return once its server runs."""
         script = textwrap.dedent(START) + textwrap.dedent(then)
         self.process = subprocess.Popen(
-            [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            [sys.executable, "-c", script],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
+        assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.data = Path(json.loads(self.process.stdout.readline()))
         assert working_in(self.data) != []
+        # Only now may the script go on, and perhaps end at once.
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
         return self.process
 
     def end(self) -> None:
         """Kill the process."""
         if self.process is not None:
             self.process.kill()
-            self.process.communicate()
+            with contextlib.suppress(BrokenPipeError):
+                self.process.communicate()
 
 
 def test_sigterm_stops_it_first(child: Child) -> None:
@@ -335,6 +346,7 @@ def test_ordinary_user() -> None:
         extra_groups=[],
         cwd="/",
         env={"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(map(str, modules))},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=60,

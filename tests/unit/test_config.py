@@ -110,8 +110,12 @@ def test_percentages_may_carry_their_sign(tmp_path: Path) -> None:
 
 
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
-    """A variable overrides what the file says, setting by setting."""
-    environ = {"STRONGROOM_BACKUP_MAX_RETRIES": "9", "STRONGROOM_KEYS_DIRECTORY": "/mnt/keys"}
+    """A variable overrides what the file says, setting by setting; an empty one is no variable."""
+    environ = {
+        "STRONGROOM_BACKUP_MAX_RETRIES": "9",
+        "STRONGROOM_BACKUP_RETENTION_DAYS": "",
+        "STRONGROOM_KEYS_DIRECTORY": "/mnt/keys",
+    }
     settings = load(with_line("backup", "max_retries = 1\nretention_days = 4"), tmp_path, environ)
     assert (9, 4, Path("/mnt/keys")) == (
         settings.backup.max_retries,
@@ -141,7 +145,7 @@ def test_locations_in_a_variable_are_written_as_in_the_file() -> None:
 
 
 def test_a_secret_in_a_variable_wins_over_its_file(tmp_path: Path) -> None:
-    """The file of a secret and the secret itself exclude each other, and the variable is the one that counts."""
+    """The file of a secret and the secret exclude each other, and the variable is the one that counts."""
     text = with_line("source", 'database_url_file = "url"') + '[keys]\npassphrase_file = "passphrase"\n'
     environ = {"STRONGROOM_DATABASE_URL": ADDRESS, "STRONGROOM_RECOVERY_PASSPHRASE": PASSWORD}
     settings = load(text, tmp_path, environ)
@@ -429,7 +433,7 @@ def test_every_example_in_a_hint_is_accepted(tmp_path: Path, setting: str) -> No
     line = example(Settings, setting)
     assert setting.split(".")[1:] == list(tomllib.loads(line))
     text = MINIMAL.replace('name = "quantforge"\n', "") if setting == "source.name" else MINIMAL
-    section = setting.split(".")[0]
+    section = setting.partition(".")[0]
     text = (
         text.replace("[source]", f"[source]\n{line}") if section == "source" else f"{text}[{section}]\n{line}"
     )
