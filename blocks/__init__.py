@@ -1,4 +1,4 @@
-"""Prefect blocks: configuration that is typed and holds its secrets, and opens as `strongroom.config.Settings`.
+"""Prefect blocks: typed configuration that holds its secrets, and opens as `strongroom.config.Settings`.
 
 A flow is given the name of a block or the path of a file, never an address or a password: Prefect stores
 flow parameters in plain text.

@@ -1,4 +1,4 @@
-"""Addresses of databases as blocks hold them: a URL, and apart from it the CA file that people tend to forget."""
+"""Addresses of databases as blocks hold them: a URL, and apart from it the CA file people tend to forget."""
 
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 

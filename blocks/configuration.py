@@ -1,7 +1,7 @@
 """From the words that a flow is given to the settings of the engine.
 
 A configuration is `block:<name>` (a `StrongroomSettings` block) or the path of a configuration file. A
-destination is `block:<name>` (a `DestinationDatabase` block), or `environment`: what the configuration file or
+destination is `block:<name>` (a `DestinationDatabase` block), or `environment`: what the file or the variable
 `STRONGROOM_DESTINATION_URL` says.
 """
 
@@ -14,7 +14,7 @@ from prefect.exceptions import ObjectNotFound
 
 from blocks.destination import DestinationDatabase
 from blocks.settings import StrongroomSettings
-from strongroom.config import Settings, load_settings
+from strongroom.config import DestinationSettings, Settings, load_settings
 from strongroom.errors import BlockUnknown
 
 BLOCK = "block:"
@@ -30,7 +30,7 @@ async def load_settings_of(configuration: str) -> Settings:
     """
     if configuration.startswith(BLOCK):
         return (await _load(StrongroomSettings, configuration)).settings()
-    return load_settings(Path(configuration).expanduser(), os.environ)
+    return _read_file(configuration)
 
 
 async def load_settings_for(configuration: str, destination: str) -> Settings:
@@ -44,9 +44,11 @@ async def load_settings_for(configuration: str, destination: str) -> Settings:
         return settings
     else:
         raise BlockUnknown(kind="Strongroom Destination", name=destination)
-    from strongroom.config import DestinationSettings
-
     return settings.model_copy(update={"destination": DestinationSettings.model_validate(section)})
+
+
+def _read_file(path: str) -> Settings:
+    return load_settings(Path(path).expanduser(), os.environ)
 
 
 async def _load(kind: type[_Kind], reference: str) -> _Kind:

@@ -23,7 +23,7 @@ class RepositoryKeys(Block):
 
     directory: str = Field(
         "~/.config/strongroom/keys",
-        description="The folder with operator.key, signing.key, recovery.pub and, at a recovery, recovery.pem.",
+        description="The folder with operator.key, signing.key, recovery.pub and, to recover, recovery.pem.",
     )
     passphrase: SecretStr | None = Field(
         None, description="What opens recovery.pem; leave it empty where rows are never read."

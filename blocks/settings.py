@@ -11,7 +11,7 @@ from strongroom.errors import ConfigInvalid
 
 
 class StrongroomSettings(Block):
-    """Everything that a flow needs to know: what is protected, where backups are kept, with which keys and limits.
+    """Everything that a flow needs to know: what is protected, where backups are kept, keys and limits.
 
     Example:
         Load settings:

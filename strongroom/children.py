@@ -157,8 +157,9 @@ class HeldChild(Generic[Answer]):
         """Await `work`. If what is held gets lost meanwhile, cancel the work and raise why it was lost."""
         doing = asyncio.ensure_future(work)
         end = self._begun()
+        either: set[asyncio.Future[Any]] = {doing, end}
         try:
-            await asyncio.wait({doing, end}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not doing.done():
                 end.result()
                 raise ChildDied(operation=self._child.operation, how="it let go too early")

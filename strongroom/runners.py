@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TypeVar
 
-from strongroom.children import hold_in_child, ignore_progress, run_in_child, run_in_children
+from strongroom.child_process import ignore_progress
+from strongroom.children import hold_in_child, run_in_child, run_in_children
 from strongroom.clock import Clock, system_clock
 from strongroom.config import Settings
 from strongroom.deadline import Deadline

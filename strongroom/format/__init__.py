@@ -1,0 +1,1 @@
+"""Persisted bytes: documents, packs, row maps, liveness. The only code that knows them. Pure."""

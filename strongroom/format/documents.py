@@ -7,7 +7,7 @@ so that a name stands in it once.
 """
 
 import datetime as dt
-from typing import Literal
+from typing import Literal, dataclass_transform
 
 import msgspec
 
@@ -20,6 +20,7 @@ Severity = Literal["info", "warning", "error", "critical"]
 Encoding = Literal["copy-text", "bytes"]
 
 
+@dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
 class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Base of all persisted types: unknown fields are refused, defaults are not written."""
 

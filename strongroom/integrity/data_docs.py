@@ -9,6 +9,7 @@ import html
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,25 +46,45 @@ li + li.breadcrumb-item::before { content: " / " }
 
 
 def write_data_docs(context: Any, outcomes: "Sequence[SuiteOutcome]", folder: Path) -> None:
-    """Build the pages of all suites into `folder`, once, and make them readable offline.
+    """Build the pages of all suites once, make them readable offline, and put them into `folder`.
 
-    Pages of an earlier judgement in the same folder are replaced. Raises `DataDocsNotWritten`.
+    Pages of an earlier judgement in the same folder are replaced; a folder that holds anything else is left
+    as it is. Raises `DataDocsNotWritten`.
     """
     try:
-        for part in ("expectations", "validations", "static"):
-            shutil.rmtree(folder / part, ignore_errors=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        context.add_data_docs_site(_SITE, _site(folder))
-        context.build_data_docs()
-        shutil.rmtree(folder / "static", ignore_errors=True)
-        titles = {outcome.suite.name: outcome.suite.title for outcome in outcomes}
-        for page in sorted(folder.rglob("*.html")):
-            page.write_text(_offline(page.read_text("utf-8"), titles), "utf-8")
-        index = folder / "index.html"
-        index.write_text(_with_overview(index.read_text("utf-8"), outcomes, folder), "utf-8")
+        if not _is_replaceable(folder):
+            raise DataDocsNotWritten(folder=folder, reason="the folder holds something else")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".data-docs-", dir=folder.parent) as scratch:
+            built = Path(scratch) / "docs"
+            _build(context, outcomes, built)
+            if folder.exists():
+                shutil.rmtree(folder)
+            built.rename(folder)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
         raise DataDocsNotWritten(folder=folder, reason=reason) from error
+
+
+def _is_replaceable(folder: Path) -> bool:
+    """Tell whether a folder is absent, empty, or holds the pages of an earlier judgement and nothing else."""
+    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if not names:
+        return True
+    pages = {"index.html", "expectations", "validations"}
+    return names == pages and _STYLE in (folder / "index.html").read_text("utf-8")
+
+
+def _build(context: Any, outcomes: "Sequence[SuiteOutcome]", folder: Path) -> None:
+    """Build the pages into a new folder."""
+    context.add_data_docs_site(_SITE, _site(folder))
+    context.build_data_docs()
+    shutil.rmtree(folder / "static", ignore_errors=True)
+    titles = {outcome.suite.name: outcome.suite.title for outcome in outcomes}
+    for page in sorted(folder.rglob("*.html")):
+        page.write_text(_offline(page.read_text("utf-8"), titles), "utf-8")
+    index = folder / "index.html"
+    index.write_text(_with_overview(index.read_text("utf-8"), outcomes, folder), "utf-8")
     if len(list((folder / "validations").rglob("*.html"))) != len(outcomes):
         raise DataDocsNotWritten(
             folder=folder, reason="Great Expectations did not make a page for every suite"

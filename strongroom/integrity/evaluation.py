@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from strongroom.errors import SuitesNotEvaluated
+from strongroom.errors import StrongroomError, SuitesNotEvaluated
 from strongroom.integrity.destination import DestinationSession
 from strongroom.integrity.suites import PlannedExpectation, PlannedSuite
 
@@ -47,7 +47,7 @@ def evaluate(
     session: DestinationSession, suites: Sequence[PlannedSuite], data_docs: Path | None = None
 ) -> tuple[SuiteOutcome, ...]:
     """Evaluate all suites in one checkpoint and write the Data Docs into the given folder."""
-    with quiet():
+    with quiet(), _coded(session):
         context = _open_context()
         source = _open_source(context, session)
         definitions = [_define(context, source, suite) for suite in suites]
@@ -77,6 +77,18 @@ def quiet() -> Iterator[None]:
             yield
         finally:
             logger.setLevel(level)
+
+
+@contextmanager
+def _coded(session: DestinationSession) -> Iterator[None]:
+    """Turn what escapes Great Expectations into a coded error; a lost session explains everything else."""
+    try:
+        yield
+    except StrongroomError:
+        raise
+    except Exception as error:
+        session.raise_what_is_no_verdict()
+        raise SuitesNotEvaluated(reason=f"Great Expectations raised {type(error).__name__}") from error
 
 
 def _open_context() -> Any:

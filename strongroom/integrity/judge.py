@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from strongroom.deadline import Deadline
-from strongroom.errors import IntegrityFailed, SuitesNotEvaluated
+from strongroom.errors import IntegrityFailed, StrongroomError, SuitesNotEvaluated
 from strongroom.format.documents import Finding, SequenceState, Severity, TableEntry
 from strongroom.integrity.destination import open_destination, read_equality, refuse_blind_role
 from strongroom.integrity.evaluation import Outcome, SuiteOutcome, evaluate
@@ -60,7 +60,7 @@ def judge(
         refuse_blind_role(session, tables)
         suites = plan_suites(tables, sequences, policy, read_equality(session))
         outcomes = evaluate(session, suites, data_docs)
-    return _report(backup, outcomes, data_docs)
+    return _report(backup, outcomes, session.failures, data_docs)
 
 
 def require_passed(report: IntegrityReport) -> None:
@@ -74,7 +74,13 @@ def require_passed(report: IntegrityReport) -> None:
         )
 
 
-def _report(backup: str, outcomes: Sequence[SuiteOutcome], data_docs: Path | None) -> IntegrityReport:
+def _report(
+    backup: str,
+    outcomes: Sequence[SuiteOutcome],
+    failures: Sequence[StrongroomError],
+    data_docs: Path | None,
+) -> IntegrityReport:
+    findings = [*_findings(outcomes), *_refusals(failures)]
     suites = tuple(_suite_result(outcome) for outcome in outcomes)
     expected, observed, lost = _rows(outcomes)
     return IntegrityReport(
@@ -85,7 +91,7 @@ def _report(backup: str, outcomes: Sequence[SuiteOutcome], data_docs: Path | Non
         rows_observed=observed,
         data_loss_percent=round(100 * lost / expected, 6) if expected else 0.0,
         data_docs=str(data_docs / "index.html") if data_docs else "",
-        findings=tuple(sorted(_findings(outcomes), key=lambda f: _RANK[f.severity])),
+        findings=tuple(sorted(findings, key=lambda f: _RANK[f.severity])),
     )
 
 
@@ -131,6 +137,19 @@ def _findings(outcomes: Sequence[SuiteOutcome]) -> Iterator[Finding]:
         for answer in outcome.outcomes:
             if not answer.passed:
                 yield _finding(answer)
+
+
+def _refusals(failures: Sequence[StrongroomError]) -> Iterator[Finding]:
+    """Say once what the server refused: the reason why expectations could not be evaluated."""
+    seen = {failure.render(): failure for failure in failures}
+    for sentence, failure in seen.items():
+        yield Finding(
+            severity="critical",
+            code=failure.code,
+            object="the restored database",
+            observed=sentence[:_LONGEST],
+            advice=failure.advice(),
+        )
 
 
 def _finding(outcome: Outcome) -> Finding:

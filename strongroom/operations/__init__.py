@@ -1,0 +1,1 @@
+"""Operations: one use-case a file, `(settings, request, context) -> report`."""

@@ -19,9 +19,9 @@ from strongroom.format.documents import (
 )
 from strongroom.operations.context import Context, Progress
 from strongroom.operations.messages import CaptureUnit, UnitReport
-from strongroom.postgres.capture import CaptureCounts, KnownTable, TableCapture
+from strongroom.postgres.capture import CaptureCounts, TableCapture
 from strongroom.postgres.connection import Connection, connect, snapshot_transaction
-from strongroom.repository.known import KnownRows
+from strongroom.repository.known import KnownRows, KnownTable
 from strongroom.repository.opening import open_repository
 from strongroom.repository.repository import Repository
 from strongroom.repository.unit_writer import UnitWriter

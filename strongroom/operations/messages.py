@@ -5,7 +5,7 @@ connection strings. Requests are named after their operation, reports end in `Re
 """
 
 import datetime as dt
-from typing import Literal
+from typing import Literal, dataclass_transform
 
 import msgspec
 
@@ -15,6 +15,7 @@ Level = Literal["structure", "content"]
 WantedKind = Literal["auto", "full", "differential", "incremental"]
 
 
+@dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of requests and reports."""
 

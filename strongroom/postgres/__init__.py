@@ -1,0 +1,1 @@
+"""Postgres: sessions, catalogs, snapshots, capture, copying in, client programs, an embedded server."""

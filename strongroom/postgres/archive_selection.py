@@ -9,7 +9,7 @@ example:
     [d.entry.dump_id for d in decisions if d.action == "restore" and d.entry.phase == "pre-data"]
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -90,7 +90,7 @@ def select_entries(
     entries: Iterable[TocEntry], facts: DatabaseFacts, present: frozenset[Identity]
 ) -> tuple[Decision, ...]:
     """Decide about all entries, in order; `present` is what the destination already has."""
-    attached = {(a.kind, a.schema, a.tag) for a in facts.attachments}
+    attached: set[tuple[str, str, str]] = {(a.kind, a.schema, a.tag) for a in facts.attachments}
     actions: dict[int, Action] = {}
     decisions = []
     for entry in entries:
@@ -98,9 +98,11 @@ def select_entries(
         followed = next(
             (actions[i] for i in entry.depends_on if actions.get(i) in {"restore", "attempt"}), None
         )
-        decision = _decide(entry, attached, present, followed)
-        actions[entry.dump_id] = decision.action
-        decisions.append(decision)
+        is_attached = (entry.description, entry.schema, entry.tag) in attached
+        case = _Case(entry, is_attached, identity(entry) in present, followed)
+        action, reason = next(answer for rule in _RULES if (answer := rule(case)) is not None)
+        actions[entry.dump_id] = action
+        decisions.append(Decision(entry, action, reason))
     return tuple(decisions)
 
 
@@ -117,49 +119,70 @@ def is_remade_safely(entry: TocEntry) -> bool:
     return made is None or (made[0] == "TRIGGER" and not entry.definition.lstrip().startswith("CREATE"))
 
 
-def _decide(
-    entry: TocEntry,
-    attached: set[tuple[str, str, str]],
-    present: frozenset[Identity],
-    followed: Action | None,
-) -> Decision:
-    is_present = identity(entry) in present
-    if (entry.description, entry.schema, entry.tag) in attached:
-        if is_present:
-            return Decision(entry, "platform", "the destination has one of this name")
-        return Decision(entry, "attempt", "the user's, on an object of the platform")
-    if entry.description == "EVENT TRIGGER":
-        return Decision(entry, "platform", "an event trigger of the platform")
-    if entry.description in _OWN:
-        return Decision(entry, "own", _OWN[entry.description])
-    if entry.description == "COMMENT" and entry.tag.startswith(_OWN_COMMENTS):
-        if followed is None:
-            return Decision(entry, "own", "follows what our own code makes")
-        return Decision(entry, followed, "describes an object that is made")
-    if entry.description == "SECURITY LABEL":
-        return Decision(entry, "attempt", "its provider may be missing")
-    if is_managed_schema(_schema_of(entry)):
-        return _decide_managed(entry, followed, is_present=is_present)
-    if is_present and is_platform_routine(entry.schema, entry.tag):
-        return Decision(entry, "platform", "the platform's, though in a schema of the user")
-    if not entry.schema and is_platform_role(entry.owner):
-        return Decision(entry, "platform", "belongs to a role of the platform")
-    return Decision(entry, "restore", "the user's")
+# ---------------------------------------------------------------- the rules: the first that answers decides
 
 
-def _decide_managed(entry: TocEntry, followed: Action | None, *, is_present: bool) -> Decision:
-    """Decide about an entry in a schema of the platform."""
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """An entry, and what was found out about it."""
+
+    entry: TocEntry
+    is_attached: bool
+    is_present: bool
+    followed: Action | None
+
+
+_Answer: TypeAlias = tuple[Action, str] | None
+
+
+def _attachment(case: _Case) -> _Answer:
+    """Judge what the user put on the platform's objects, and the event triggers that the user did not make."""
+    if case.is_attached:
+        if case.is_present:
+            return "platform", "the destination has one of this name"
+        return "attempt", "the user's, on an object of the platform"
+    if case.entry.description == "EVENT TRIGGER":
+        return "platform", "an event trigger of the platform"
+    return None
+
+
+def _made_by_us(case: _Case) -> _Answer:
+    """Judge what our own code makes, and what describes it."""
+    if case.entry.description in _OWN:
+        return "own", _OWN[case.entry.description]
+    if case.entry.description == "COMMENT" and case.entry.tag.startswith(_OWN_COMMENTS):
+        return (case.followed, "describes what is made") if case.followed else ("own", "goes with its object")
+    if case.entry.description == "SECURITY LABEL":
+        return "attempt", "its provider may be missing"
+    return None
+
+
+def _in_managed_schema(case: _Case) -> _Answer:
+    """Judge what lies in a schema of the platform."""
+    entry = case.entry
+    if not is_managed_schema(_schema_of(entry)):
+        return None
     if is_platform_role(entry.owner):
-        if followed == "attempt":
-            return Decision(entry, "attempt", "describes what the user made there")
-        return Decision(entry, "platform", "belongs to a role of the platform")
-    if is_present:
-        return Decision(entry, "platform", "the destination has its own")
-    if identity(entry) is None and followed is None:
-        return Decision(entry, "platform", "describes an object of the platform")
-    if entry.schema in _OPEN_SCHEMAS and followed != "attempt":
-        return Decision(entry, "restore", "the user's, in a schema that is open to the user")
-    return Decision(entry, "attempt", "the user's, in a schema of the platform")
+        if case.followed == "attempt":
+            return "attempt", "describes what the user made there"
+        return "platform", "belongs to a role of the platform"
+    if case.is_present:
+        return "platform", "the destination has its own"
+    if identity(entry) is None and case.followed is None:
+        return "platform", "describes an object of the platform"
+    if entry.schema in _OPEN_SCHEMAS and case.followed != "attempt":
+        return "restore", "the user's, in a schema that is open to the user"
+    return "attempt", "the user's, in a schema of the platform"
+
+
+def _anywhere_else(case: _Case) -> _Answer:
+    """Judge the rest: the user's, but for few exceptions."""
+    entry = case.entry
+    if case.is_present and is_platform_routine(entry.schema, entry.tag):
+        return "platform", "the platform's, though in a schema of the user"
+    if not entry.schema and is_platform_role(entry.owner):
+        return "platform", "belongs to a role of the platform"
+    return "restore", "the user's"
 
 
 def _schema_of(entry: TocEntry) -> str:
@@ -167,3 +190,11 @@ def _schema_of(entry: TocEntry) -> str:
     if entry.description == "COMMENT" and entry.tag.startswith("SCHEMA "):
         return entry.tag.removeprefix("SCHEMA ")
     return entry.schema
+
+
+_RULES: tuple[Callable[[_Case], _Answer], ...] = (
+    _attachment,
+    _made_by_us,
+    _in_managed_schema,
+    _anywhere_else,
+)

@@ -78,10 +78,15 @@ class TableCapture:
             found.append(extent)
             self.counts.rows += extent.live
             self.counts.extents += 1
-            self.progress(self.pages_per_extent * self.block_size)
+            self.progress(self._extent_bytes)
         return TablePart(
             table_oid=self.table.oid, pages_per_extent=self.pages_per_extent, extents=tuple(found)
         )
+
+    @property
+    def _extent_bytes(self) -> int:
+        """About how many heap bytes the server scans for one extent."""
+        return min(self.pages_per_extent * self.block_size, max(self.table.size, self.block_size))
 
     def _bounds(self, number: int) -> Bounds:
         return bounds_of(number, self.pages_per_extent, self.extents)
@@ -107,7 +112,7 @@ class TableCapture:
             delivered += rows
             self.counts.bytes_moved += len(payload)
         self.counts.rows_read += delivered
-        self.counts.bytes_scanned += self.pages_per_extent * self.block_size
+        self.counts.bytes_scanned += self._extent_bytes
         if delivered != len(ids):
             raise RowsInconsistent(object=self._label, counted=len(ids), delivered=delivered)
 
@@ -126,7 +131,7 @@ class TableCapture:
         """Count first, then read only extents that differ from what is known."""
         bounds = [self._bounds(n) for n in numbers]
         counts = count_extents(self.connection, self.table, bounds, known.xmin, self.deadline)
-        self.counts.bytes_scanned += len(bounds) * self.pages_per_extent * self.block_size
+        self.counts.bytes_scanned += len(bounds) * self._extent_bytes
         for place, count in zip(bounds, counts, strict=True):
             before = known.extents.get(place.first)
             if before is None:

@@ -68,7 +68,9 @@ def run_program(
     settings = effective_conninfo(conninfo)
     with _reachable(program, settings) as (near, bridge):
         environment = program_environment(near)
-        outcome = _run(program, arguments, environment, deadline, stdout, stdin, pass_fds)
+        outcome = _run(
+            program, arguments, environment, deadline, stdout=stdout, stdin=stdin, pass_fds=pass_fds
+        )
         if bridge is not None and bridge.failure is not None and outcome.status != 0:
             raise bridge.failure
     if check and outcome.status != 0:
@@ -143,6 +145,7 @@ def _run(
     arguments: Sequence[str],
     environment: Mapping[str, str],
     deadline: Deadline,
+    *,
     stdout: Consumer | None,
     stdin: bytes,
     pass_fds: Sequence[int],

@@ -31,7 +31,9 @@ _PUBLICS = {"FUNCTIONS": "EXECUTE", "TYPES": "USAGE"}
 _NEUTRAL_KINDS = ("TABLES", "SEQUENCES", "FUNCTIONS")
 
 
-def neutral_statements(current: Iterable[DefaultAccess], role: str, *, destination_major: int) -> list[Statement]:
+def neutral_statements(
+    current: Iterable[DefaultAccess], role: str, *, destination_major: int
+) -> list[Statement]:
     """Plan that what `role` makes from now on is its own alone."""
     present = {_key(d): held(d.grants) for d in current if d.role == role and not is_managed_schema(d.schema)}
     keys = present.keys() | {(role, "", kind) for kind in _NEUTRAL_KINDS}
@@ -63,7 +65,9 @@ def default_statements(
             continue
         have = present.get(key) or _usual(key, destination_major)
         want = wanted.get(key) or _usual(key, destination_major)
-        want = {grantee: privileges for grantee, privileges in want.items() if grantee in roles or not grantee}
+        want = {
+            grantee: privileges for grantee, privileges in want.items() if grantee in roles or not grantee
+        }
         changes = _changes(key, have, want)
         if changes and is_platform_role(key[0]):
             findings.append(_not_ours(key, changes))

@@ -25,7 +25,7 @@ from strongroom.postgres.database_facts import (
     Schema,
     Setting,
 )
-from strongroom.supabase.scope import is_managed_schema, is_reserved_role
+from strongroom.supabase.scope import is_managed_schema, is_platform_role, is_reserved_role
 
 _INSTANCE = """
 SELECT current_setting('server_version_num')::int, (SELECT system_identifier::text FROM pg_control_system()),
@@ -111,15 +111,15 @@ ORDER BY 1
 
 # What objects of other schemas refer to in a schema; members of extensions come with their extension.
 _NEEDS = """
-SELECT DISTINCT r.kind, r.identity, r.nspname, u.nspname
+SELECT DISTINCT r.kind, r.identity, r.nspname, u.nspname, pg_get_userbyid(r.owner)
 FROM pg_depend d
-JOIN (SELECT 'pg_class'::regclass AS class, c.oid, n.nspname, format('%I.%I', n.nspname, c.relname) AS identity, 'relation' AS kind
+JOIN (SELECT 'pg_class'::regclass AS class, c.oid, n.nspname, format('%I.%I', n.nspname, c.relname) AS identity, 'relation' AS kind, c.relowner AS owner
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
       UNION ALL
-      SELECT 'pg_proc'::regclass, p.oid, n.nspname, format('%I.%I(%s)', n.nspname, p.proname, oidvectortypes(p.proargtypes)), 'function'
+      SELECT 'pg_proc'::regclass, p.oid, n.nspname, format('%I.%I(%s)', n.nspname, p.proname, oidvectortypes(p.proargtypes)), 'function', p.proowner
       FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
       UNION ALL
-      SELECT 'pg_type'::regclass, t.oid, n.nspname, format_type(t.oid, NULL), 'type'
+      SELECT 'pg_type'::regclass, t.oid, n.nspname, format_type(t.oid, NULL), 'type', t.typowner
       FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace) r ON r.class = d.refclassid AND r.oid = d.refobjid
 JOIN (SELECT 'pg_class'::regclass AS class, c.oid, n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
       UNION ALL SELECT 'pg_proc'::regclass, p.oid, n.nspname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
@@ -250,8 +250,8 @@ def _needs(connection: Connection) -> tuple[Need, ...]:
     }
     wanted = {
         (kind, identity)
-        for kind, identity, schema, by_schema in connection.execute(_NEEDS)
-        if is_managed_schema(schema) and not is_managed_schema(by_schema)
+        for kind, identity, schema, by_schema, owner in connection.execute(_NEEDS)
+        if is_managed_schema(schema) and not is_managed_schema(by_schema) and is_platform_role(owner)
     }
     return tuple(Need(kind=kinds[kind], identity=identity) for kind, identity in sorted(wanted))
 

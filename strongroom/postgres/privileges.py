@@ -58,7 +58,9 @@ def with_maintain(by_grantee: Held, *, source_major: int, destination_major: int
         return by_grantee
     return {
         grantee: (
-            {**privileges, "MAINTAIN": all(privileges.values())} if privileges.keys() >= _ALL_ON_TABLES else privileges
+            {**privileges, "MAINTAIN": all(privileges.values())}
+            if privileges.keys() >= _ALL_ON_TABLES
+            else privileges
         )
         for grantee, privileges in by_grantee.items()
     }
@@ -143,9 +145,7 @@ def _privileges(privileges: Iterable[str], part: str) -> str:
     return ", ".join(f"{privilege}{part}" for privilege in sorted(privileges))
 
 
-def grant_changes(
-    have: Held, want: Held, listed: Listing, target: str, prefix: str
-) -> list[str]:
+def grant_changes(have: Held, want: Held, listed: Listing, target: str, prefix: str) -> list[str]:
     """Return REVOKE and GRANT for each grantee whose privileges differ; `prefix` goes in front of both."""
     found: list[str] = []
     for grantee in sorted(have.keys() | want.keys()):

@@ -49,7 +49,9 @@ def restore_roles(connection: Connection, facts: DatabaseFacts) -> tuple[Finding
                 findings.append(_needs_password(role))
         elif _plain(have) != _plain(role):
             findings += attempt_all(
-                connection, [Statement(f"role {role.name}", f"ALTER ROLE {_options(role)}")], code="role-differs"
+                connection,
+                [Statement(f"role {role.name}", f"ALTER ROLE {_options(role)}")],
+                code="role-differs",
             )
         findings += attempt_all(connection, _privileged(role, have), code="role-differs")
     return tuple(findings)
@@ -130,7 +132,9 @@ def belong_to_owners(connection: Connection, facts: DatabaseFacts) -> None:
         }
     option = " WITH INHERIT TRUE, SET TRUE" if _major(connection) >= _OPTIONS_SINCE else ""
     for owner in sorted((owners & custom) - mine):
-        run(connection, Statement(f"role {owner}", f"GRANT {quote_identifier(owner)} TO CURRENT_USER{option}"))
+        run(
+            connection, Statement(f"role {owner}", f"GRANT {quote_identifier(owner)} TO CURRENT_USER{option}")
+        )
 
 
 def restore_memberships(connection: Connection, facts: DatabaseFacts) -> tuple[Finding, ...]:
@@ -147,7 +151,10 @@ def restore_memberships(connection: Connection, facts: DatabaseFacts) -> tuple[F
         if not any(_equal(m, w) for w in wanted)
     ]
     lacking = [
-        Statement(f"membership of {m.member} in {m.role}", f"GRANT {_pair(m, 'TO')}{_with(m, has_options=has_options)}")
+        Statement(
+            f"membership of {m.member} in {m.role}",
+            f"GRANT {_pair(m, 'TO')}{_with(m, has_options=has_options)}",
+        )
         for m in wanted
         if not any(_equal(m, p) for p in present)
     ]
@@ -198,7 +205,11 @@ def _setting_name(setting: Setting) -> str:
 
 
 def _setting_sql(setting: Setting, database: str) -> str:
-    of = f"ROLE {quote_identifier(setting.role)}" if setting.role else f"DATABASE {database}"
+    of = f"DATABASE {database}"
+    if setting.role:
+        of = f"ROLE {quote_identifier(setting.role)}"
+    elif not setting.in_database:
+        of = "ROLE ALL"
     where = f" IN DATABASE {database}" if setting.role and setting.in_database else ""
     name = ".".join(quote_identifier(part) for part in setting.name.split("."))
     return f"ALTER {of}{where} SET {name} TO {_value(setting)}"

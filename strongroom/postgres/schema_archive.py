@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from strongroom.deadline import Deadline
 from strongroom.errors import ProgramFailed, SchemaDumpFailed, SchemaRestoreFailed
@@ -153,7 +154,7 @@ def entry_name(entry: TocEntry) -> str:
 @contextmanager
 def _in_memory(content: bytes) -> Iterator[tuple[str, int | None]]:
     """Yield a path under which a child process reads `content`, and the descriptor that it must inherit."""
-    if hasattr(os, "memfd_create") and os.path.isdir("/proc/self/fd"):
+    if hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir():
         number = os.memfd_create("strongroom", os.MFD_CLOEXEC)
         try:
             with open(number, "wb", closefd=False) as file:

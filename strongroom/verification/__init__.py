@@ -1,0 +1,1 @@
+"""Verification: what is checked at each level, and what becomes a finding."""

@@ -13,7 +13,13 @@ import pytest
 from psycopg import sql
 
 from strongroom.deadline import Deadline
-from strongroom.errors import DeadlineExceeded, IntegrityFailed, RoleSeesNoRows, SourceUnavailable
+from strongroom.errors import (
+    DataDocsNotWritten,
+    DeadlineExceeded,
+    IntegrityFailed,
+    RoleSeesNoRows,
+    SourceUnavailable,
+)
 from strongroom.format.documents import SequenceState, TableEntry
 from strongroom.integrity.destination import open_destination
 from strongroom.integrity.judge import judge, require_passed
@@ -123,7 +129,10 @@ DAMAGES = {
     ),
     "orphaned row": (
         ["public.robots", "public.profiles"],
-        ["UPDATE public.robots SET owner_id = gen_random_uuid() WHERE ctid = '(0,1)'"],
+        [
+            "UPDATE public.robots SET owner_id = gen_random_uuid()"
+            + " WHERE id = (SELECT id FROM public.robots LIMIT 1)"
+        ],
         {"digest", "foreign-key"},
     ),
     "orphans of a deleted row": (
@@ -231,6 +240,7 @@ def test_dropped_table_fails(quantforge: MakeDatabase) -> None:
         "could not be evaluated"
     }
     assert not report.passed
+    assert [f.code for f in report.findings if f.object == "the restored database"] == ["SR-0301"]
     missing = next(t.rows for t in expected.tables if t.facts.name == "candles")
     assert report.rows_expected - report.rows_observed == missing
 
@@ -543,6 +553,18 @@ def test_reports_and_pages_hold_no_rows(quantforge: MakeDatabase, tmp_path: Path
     written = str(report) + "".join(page.read_text("utf-8") for page in tmp_path.rglob("*.html"))
     assert "Traceback" not in written
     assert {value for value in values if value in written} == set()
+
+
+def test_folders_of_others_are_left_alone(quantforge: MakeDatabase, tmp_path: Path) -> None:
+    """A folder that holds anything but earlier pages is refused, and keeps what it holds."""
+    database = quantforge()
+    expected = baseline(database).only("public.no_pk")
+    own = tmp_path / "expectations" / "mine.py"
+    own.parent.mkdir()
+    own.write_text("kept")
+    with pytest.raises(DataDocsNotWritten, match="something else"):
+        judged(database, expected, data_docs=tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [own]
 
 
 def test_later_pages_replace_earlier_ones(quantforge: MakeDatabase, tmp_path: Path) -> None:

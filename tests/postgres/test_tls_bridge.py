@@ -112,6 +112,13 @@ def test_far_side_speaks_tls(tls_postgres17: TlsServer, platform_database: MakeD
     assert ask(tls_postgres17.conninfo(database.name)) == "t"
 
 
+def test_psycopg_needs_no_bridge(tls_postgres17: TlsServer, platform_database: MakeDatabase) -> None:
+    """Psycopg has TLS of its own, and takes the same settings."""
+    conninfo = tls_postgres17.conninfo(platform_database(tls_postgres17.server).name)
+    with psycopg.connect("", **conninfo) as connection:  # type: ignore[arg-type]
+        assert connection.pgconn.ssl_in_use
+
+
 def test_prefer_uses_tls_where_there_is_tls(
     tls_postgres17: TlsServer, platform_database: MakeDatabase
 ) -> None:

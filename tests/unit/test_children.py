@@ -66,7 +66,7 @@ def pids(folder: Path) -> list[int]:
 def alive(pid: int) -> bool:
     """Tell whether a process runs (a zombie does not)."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 

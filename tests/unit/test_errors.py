@@ -1,10 +1,12 @@
 """Facts about the error tree: every error can be told apart, says what happened and what to do."""
 
+import ast
 import pickle
 import re
 import string
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -131,3 +133,24 @@ def test_the_document_of_an_error_is_ready_for_json() -> None:
         "context": {"backup": "x", "count": 3, "path": "('a',)"},
     }
     assert expected == UnknownBackup(backup="x", count=3, path=("a",)).document()
+
+
+def calls_without_context(path: Path) -> Iterator[str]:
+    """Yield the places of a module that make an error and leave out a word which its sentences use."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+            continue
+        kind = getattr(strongroom.errors, node.func.id, None)
+        given = {keyword.arg for keyword in node.keywords}
+        if kind in TREE and None not in given:  # None is a `**context`, whose words only show at run time.
+            left_out = (fields(kind.message) | fields(kind.hint)) - given
+            if left_out:
+                yield f"{path.name}:{node.lineno}: {node.func.id} without {', '.join(sorted(left_out))}"
+
+
+def test_whoever_makes_an_error_gives_its_context() -> None:
+    """No sentence reaches a person with a placeholder in it."""
+    root = Path(strongroom.errors.__file__).parent.parent
+    packages = ("strongroom", "blocks", "tasks", "flows", "deployments")
+    modules = [path for package in packages for path in (root / package).rglob("*.py")]
+    assert [] == [place for path in modules for place in calls_without_context(path)]

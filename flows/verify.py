@@ -1,0 +1,43 @@
+"""The flow of a verification: verify one backup to a level → report → fail if anything is not proven."""
+
+from prefect import flow
+
+from blocks import load_settings_of
+from flows.artifacts import publish_verification
+from flows.limits import limited
+from strongroom.errors import VerificationFailed
+from strongroom.operations.messages import Level, VerificationReport, VerifyBackup
+from tasks.verification import verify_backup
+from tasks.work import Work
+
+
+@flow(name="verify", flow_run_name="verify the {level} of {backup}")
+async def verify(
+    configuration: str = "strongroom.toml", backup: str = "latest", level: Level = "structure"
+) -> VerificationReport:
+    """Verify a stored backup. Whatever could not be proven makes the run fail.
+
+    Args:
+        configuration: Path of a configuration file, or block:NAME for a Strongroom Settings block.
+        backup: The id of a backup, or latest.
+        level: Structure tests that everything is present and unchanged; content also opens and counts the
+            rows, for which the recovery key is needed.
+    """
+    settings = await load_settings_of(configuration)
+    async with limited(settings, settings.verification.timeout, "verification.timeout") as work:
+        return await prove(work, backup, level)
+
+
+async def prove(work: Work, backup: str, level: Level) -> VerificationReport:
+    """Verify a backup and publish what was found. Raises `VerificationFailed` after publishing."""
+    limits = work.settings.verification
+    report = await work.within(limits.timeout, "verification.timeout").do(
+        verify_backup, VerifyBackup(backup=backup, level=level)
+    )
+    await publish_verification(work.settings.source.name, report)
+    if not report.passed:
+        first = next((f"{found.code} {found.object}" for found in report.findings), "no finding was given")
+        raise VerificationFailed(
+            backup=report.backup, level=level, findings=len(report.findings), first=first
+        )
+    return report

@@ -1,0 +1,67 @@
+"""How reports are worded for people: sizes, durations, tables, findings."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from strongroom.format.documents import Finding
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def size(number: float) -> str:
+    """Word a number of bytes: "12 B", "1.5 MiB"."""
+    for unit in _UNITS[:-1]:
+        if number < 1024:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} {_UNITS[-1]}"
+
+
+def duration(seconds: float) -> str:
+    """Word a duration: "0.4 s", "3 min 20 s", "2 h 5 min"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def ratio(whole: float, part: float) -> str:
+    """Word how many times smaller the part is than the whole: "4.2 ×"."""
+    return f"{whole / part:.1f} ×" if part else "–"
+
+
+def facts(pairs: Mapping[str, object]) -> str:
+    """Word facts as a Markdown table of two columns."""
+    lines = [f"| {cell(name)} | {cell(value)} |" for name, value in pairs.items()]
+    return "\n".join(["| | |", "|---|---|", *lines])
+
+
+def findings(found: Sequence[Finding], most: int = 50) -> str:
+    """Word findings as a Markdown list, the worst first."""
+    if not found:
+        return "No findings."
+    rank = {"critical": 0, "error": 1, "warning": 2, "info": 3}
+    ordered = sorted(found, key=lambda finding: rank[finding.severity])
+    lines = [
+        f"- **{f.severity}** `{f.code}` {cell(f.object)}: {_difference(f)} {f.advice}" for f in ordered[:most]
+    ]
+    if len(found) > most:
+        lines.append(f"- … and {len(found) - most} more")
+    return "\n".join(lines)
+
+
+def sections(parts: Iterable[tuple[str, str]]) -> str:
+    """Join headed parts to one Markdown document."""
+    return "\n\n".join(f"{heading}\n\n{body}" for heading, body in parts)
+
+
+def cell(value: object) -> str:
+    """Word a value so that it does not break a Markdown table: names may hold anything."""
+    return str(value).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+
+
+def _difference(finding: Finding) -> str:
+    if finding.expected:
+        return f"expected {cell(finding.expected)}, observed {cell(finding.observed)}."
+    return f"{cell(finding.observed)}." if finding.observed else ""

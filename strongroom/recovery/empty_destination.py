@@ -1,0 +1,213 @@
+"""Restoring everything but rows into an empty destination: what comes before the rows, and what after.
+
+Before: neutral default privileges, roles, schemas, extensions, types, functions, tables. After: indexes,
+constraints, triggers, policies, sequences, large objects, owners, exact privileges, materialised views,
+what the user attached to the platform's objects, publications, secrets, settings.
+
+Each half may run again after it failed. What pg_restore makes before the rows is one transaction, so it is
+there as a whole or not at all; afterwards, what is there already is left out. Until the privileges are
+made, nobody but the owner can see what is being restored. For example:
+
+    findings = restore_before_rows(conninfo, archive, facts, deadline)
+    …rows…
+    findings += restore_after_rows(conninfo, archive, facts, manifest.sequences, deadline, jobs=2)
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from strongroom.deadline import Deadline
+from strongroom.errors import DestinationNotEmpty
+from strongroom.format.documents import Finding, SequenceState
+from strongroom.postgres.access_reading import read_access, read_default_access
+from strongroom.postgres.archive_selection import Decision, identity, is_remade_safely, select_entries
+from strongroom.postgres.archive_toc import Section, read_toc
+from strongroom.postgres.connection import Connection, connect, translated
+from strongroom.postgres.database_facts import DatabaseFacts
+from strongroom.postgres.default_privileges import default_statements, neutral_statements
+from strongroom.postgres.large_objects import write_large_objects
+from strongroom.postgres.ownership import ownership_statements
+from strongroom.postgres.present_objects import present_objects
+from strongroom.postgres.privileges import access_statements, managed_statements
+from strongroom.postgres.roles import (
+    belong_to_owners,
+    restore_memberships,
+    restore_roles,
+    restore_settings,
+    role_names,
+)
+from strongroom.postgres.schema_archive import entry_name, replay
+from strongroom.postgres.sequences_in import set_sequences
+from strongroom.postgres.statements import Statement, attempt_all, run_all
+from strongroom.recovery.extensions import make_queues, make_schemas_and_extensions
+from strongroom.recovery.publications import publication_statements
+from strongroom.supabase.vault_secrets import create_vault_secrets
+
+
+def restore_before_rows(
+    conninfo: Mapping[str, str], archive: bytes, facts: DatabaseFacts, deadline: Deadline
+) -> tuple[Finding, ...]:
+    """Make what rows need. Raises `StatementRefused`, `SchemaRestoreFailed`, `DestinationNotEmpty`."""
+    entries = read_toc(archive)
+    with connect(conninfo, deadline) as connection:
+        connection.execute("SET check_function_bodies = off")
+        # Extensions make objects too, so nothing comes before this.
+        _make_defaults_neutral(connection)
+        findings = restore_roles(connection, facts)
+        findings += make_schemas_and_extensions(connection, facts)
+        findings += make_queues(connection, facts)
+        decisions = select_entries(entries, facts, present_objects(connection))
+        missing = _not_made_yet(connection, decisions)
+        replay(conninfo, archive, [d.entry for d in missing], deadline, in_one_transaction=True)
+        findings += _attempt(connection, decisions, "pre-data")
+    return findings
+
+
+def restore_after_rows(
+    conninfo: Mapping[str, str],
+    archive: bytes,
+    facts: DatabaseFacts,
+    sequences: Sequence[SequenceState],
+    deadline: Deadline,
+    *,
+    jobs: int = 2,
+    large_objects: Iterable[bytes] = (),
+    secrets: bytes = b"",
+) -> tuple[Finding, ...]:
+    """Make what comes after the rows, and everything exact. Raises `StatementRefused`, `SchemaRestoreFailed`.
+
+    `large_objects` and `secrets` are what `read_large_objects` and `read_vault_secrets` delivered.
+    """
+    entries = read_toc(archive)
+    with connect(conninfo, deadline) as connection:
+        connection.execute("SET check_function_bodies = off")
+        present = present_objects(connection)
+        decisions = select_entries(entries, facts, present)
+        wanted = [
+            d.entry
+            for d in decisions
+            if d.action == "restore"
+            and d.entry.phase == "post-data"
+            and (identity(d.entry) not in present or is_remade_safely(d.entry))
+        ]
+        replay(conninfo, archive, wanted, deadline, jobs=jobs)
+        findings = set_sequences(connection, sequences)
+        write_large_objects(connection, large_objects, deadline)
+        findings += _restore_access(connection, facts)
+        findings += _refresh_views(connection, facts)
+        findings += _attempt(connection, decisions, "post-data", without="EVENT TRIGGER")
+        findings += attempt_all(
+            connection, publication_statements(decisions, present), code="publication-not-restored"
+        )
+        findings += create_vault_secrets(connection, secrets)
+        findings += _restore_defaults(connection, facts)
+        findings += restore_settings(connection, facts)
+        findings += restore_memberships(connection, facts)
+        # Last, so that the user's event triggers do not watch the restore.
+        findings += _attempt(connection, decisions, "post-data", only="EVENT TRIGGER")
+    return findings
+
+
+# ---------------------------------------------------------------- before
+
+
+def _make_defaults_neutral(connection: Connection) -> None:
+    """Let nobody but the owner into what is made from now on."""
+    with translated("default privileges"):
+        row = connection.execute("SELECT current_user::text").fetchone()
+        current = read_default_access(connection)
+    statements = neutral_statements(current, str(row[0]) if row else "", destination_major=_major(connection))
+    run_all(connection, statements)
+
+
+def _not_made_yet(connection: Connection, decisions: Sequence[Decision]) -> list[Decision]:
+    """Return what is to be made before the rows: all of it, or nothing if it is all there.
+
+    Raises `DestinationNotEmpty` if some of it is there: a restore of ours does not leave that behind.
+    """
+    present = present_objects(connection)
+    wanted = [d for d in decisions if d.action == "restore" and d.entry.phase == "pre-data"]
+    made = [d for d in wanted if (name := identity(d.entry)) is not None and name in present]
+    if not made:
+        return wanted
+    if all(identity(d.entry) is None or identity(d.entry) in present for d in wanted):
+        return []
+    names = ", ".join(entry_name(d.entry) for d in made[:5])
+    raise DestinationNotEmpty(destination=connection.info.dbname, objects=names)
+
+
+def _attempt(
+    connection: Connection,
+    decisions: Iterable[Decision],
+    phase: Section,
+    *,
+    without: str = "",
+    only: str = "",
+) -> tuple[Finding, ...]:
+    """Try each statement on the platform's objects apart."""
+    statements = [
+        Statement(entry_name(d.entry), d.entry.definition.strip().rstrip(";"))
+        for d in decisions
+        if d.action == "attempt"
+        and d.entry.phase == phase
+        and d.entry.description != without
+        and (not only or d.entry.description == only)
+    ]
+    return attempt_all(connection, statements, code="refused-by-platform")
+
+
+# ---------------------------------------------------------------- after
+
+
+def _restore_access(connection: Connection, facts: DatabaseFacts) -> tuple[Finding, ...]:
+    """Hand objects to their owners, then make privileges exact."""
+    belong_to_owners(connection, facts)
+    findings: tuple[Finding, ...] = ()
+    for kinds in (
+        ("table", "function", "type", "foreign data wrapper", "foreign server", "large object"),
+        ("sequence",),
+        ("schema",),
+    ):
+        with translated("owners"):
+            current = read_access(connection)
+        findings += attempt_all(
+            connection, ownership_statements(facts, current, kinds=kinds), code="owner-not-restored"
+        )
+    roles = role_names(connection)
+    for columns in (False, True):
+        with translated("privileges"):
+            current = read_access(connection)
+        statements = access_statements(
+            facts, current, destination_major=_major(connection), roles=roles, columns=columns
+        )
+        run_all(connection, statements)
+    with translated("privileges"):
+        current = read_access(connection)
+    managed = managed_statements(facts, current, roles=roles, database=connection.info.dbname)
+    return findings + attempt_all(connection, managed, code="privilege-not-restored")
+
+
+def _refresh_views(connection: Connection, facts: DatabaseFacts) -> tuple[Finding, ...]:
+    """Fill the materialised views that were filled, those first that others read."""
+    statements = [
+        Statement(f"materialised view {view.identity}", f"REFRESH MATERIALIZED VIEW {view.identity}")
+        for view in facts.materialized_views
+        if view.populated
+    ]
+    # Their queries may call functions whose bodies count on the role's own search path.
+    connection.execute("RESET search_path")
+    findings = attempt_all(connection, statements, code="view-not-refreshed", severity="error")
+    connection.execute("SET search_path = ''")
+    return findings
+
+
+def _restore_defaults(connection: Connection, facts: DatabaseFacts) -> tuple[Finding, ...]:
+    with translated("default privileges"):
+        current = read_default_access(connection)
+    statements, findings = default_statements(
+        facts, current, destination_major=_major(connection), roles=role_names(connection)
+    )
+    return findings + attempt_all(connection, statements, code="default-privileges-differ")
+
+
+def _major(connection: Connection) -> int:
+    return connection.info.server_version // 10000
