@@ -30,6 +30,7 @@ from strongroom.postgres.programs import find_program
 from strongroom.repository.opening import open_location
 from strongroom.repository.repository import Repository
 from strongroom.runners import InChildren
+from strongroom.shape import prepare_roles
 from strongroom.whole import back_up, restore
 
 _PASSPHRASE = "benchmark"  # noqa: S105 - of keys that live for one run
@@ -44,6 +45,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="strongroom-benchmark-") as folder:
         settings = {"shared_buffers": "512MB", "max_wal_size": "8GB", "autovacuum": "off"}
         with EmbeddedPostgres(major=18, settings=settings) as server:
+            prepare_roles(server.dsn(server.superuser, "postgres"))
             run = _Run(server, Path(folder), given.trades)
             run.all()
     print(json.dumps(run.figures, indent=1) if given.json else run.text())
@@ -159,9 +161,6 @@ class _Run:
 
     def _make(self, database: str) -> None:
         with psycopg.connect(self._server.dsn(self._server.superuser, "postgres"), autocommit=True) as admin:
-            if not admin.execute("SELECT FROM pg_roles WHERE rolname = 'postgres'").fetchone():
-                admin.execute("CREATE ROLE postgres LOGIN CREATEDB CREATEROLE REPLICATION BYPASSRLS")
-                admin.execute("GRANT SET ON PARAMETER session_replication_role TO postgres")
             admin.execute(f"CREATE DATABASE {database} OWNER postgres")
 
     def _checkpoint(self) -> None:

@@ -29,7 +29,7 @@ class StrongroomSettings(Block):
 
     source: SupabaseSource
     repository: BackupRepository
-    keys: RepositoryKeys
+    repository_keys: RepositoryKeys
     backup: BackupSettings = Field(
         default_factory=BackupSettings,
         description="How often, how much and how long a backup may be.",
@@ -47,7 +47,7 @@ class StrongroomSettings(Block):
         document = {
             "source": self.source.section(),
             "repository": self.repository.section(),
-            "keys": self.keys.section(),
+            "keys": self.repository_keys.section(),
             "backup": self.backup.model_dump(),
             "recovery": self.recovery.model_dump(),
             "verification": self.verification.model_dump(),

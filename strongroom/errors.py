@@ -194,6 +194,63 @@ class SourceQueryFailed(SourceError):
     hint = "The message is the server's own. If it is unexpected, run again with --debug and report it."
 
 
+class TransactionPooler(SourceError):
+    """The address is that of a pooler which hands every transaction to another session."""
+
+    code = "SR-0207"
+    message = "{address} is a transaction pooler: {detail}."
+    hint = (
+        "A backup needs one session from beginning to end. On Supabase use port 5432, of the session pooler or of the "
+        "direct connection, not port 6543. With a PgBouncer of your own, use a port with pool_mode=session."
+    )
+
+
+class StandbySource(SourceError):
+    """The server is a standby, which cannot say which rows are new."""
+
+    code = "SR-0208"
+    message = "The server at {address} is a standby (it is in recovery)."
+    hint = "Give the connection string of the primary server. A read replica cannot be backed up."
+
+
+class ServerTooOld(SourceError):
+    """The server is older than what is supported."""
+
+    code = "SR-0209"
+    message = "The server runs Postgres {major}, which is older than {oldest}."
+    hint = "Upgrade the project to Postgres {oldest} or newer (Supabase: Settings, Infrastructure)."
+
+
+class ServerTooNew(SourceError):
+    """The server is newer than what this version was tried with."""
+
+    code = "SR-0210"
+    message = "The server runs Postgres {major}, which is newer than {newest}."
+    hint = "Install a version of Strongroom that knows Postgres {major}; this one was tried up to {newest}."
+
+
+class SnapshotNotShared(SourceError):
+    """A snapshot that one connection exported is not there for another."""
+
+    code = "SR-0211"
+    message = "A second connection to {address} cannot see the snapshot of the first: {detail}."
+    hint = (
+        "The two reached different servers. Give the address of the primary server itself instead of one that spreads "
+        "connections over several (Supabase: the direct connection, or the session pooler on port 5432)."
+    )
+
+
+class SessionNotGiven(SourceError, Transient):
+    """Connecting works, and then nothing answers: a pooler has no server session left."""
+
+    code = "SR-0212"
+    message = "{address} accepted a connection, and gave no answer on it within {seconds:g} s."
+    hint = (
+        "Most likely all sessions of a pooler are taken. Wait until others end, raise its pool size, or use the "
+        "direct connection."
+    )
+
+
 class ProgramMissing(SourceError):
     """No client program is as new as the server."""
 

@@ -69,6 +69,15 @@ def size_bytes(value: object) -> int:
     return int(number)
 
 
+def size_text(number: float) -> str:
+    """Write a number of bytes for people: "12 B", "1.5 MiB"."""
+    units = ("B", "KiB", "MiB", "GiB", "TiB")
+    step = 0
+    while number >= 1024 and step < len(units) - 1:
+        number, step = number / 1024, step + 1
+    return f"{number:.1f} {units[step]}" if step else f"{number:.0f} B"
+
+
 def percentage(value: object) -> float:
     """Read a percentage from 0 to 100, with or without its sign."""
     number = _plain_number(value.strip().removesuffix("%") if isinstance(value, str) else value)

@@ -9,7 +9,6 @@ counts, which Prefect may persist; neither rows nor keys nor addresses.
 
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
 from prefect import Task
@@ -41,12 +40,15 @@ progress_of_task: ContextVar[Callable[[Progress], None]] = ContextVar(
 """Who is told of the progress of the tasks that are started from here on."""
 
 
-@dataclass(frozen=True)
 class Work:
-    """Settings and the deadline that all tasks of a flow share."""
+    """Settings and the deadline that all tasks of a flow share.
 
-    settings: Settings
-    deadline: Deadline
+    Not a dataclass: Prefect walks through those on the way into a task, down into the secrets.
+    """
+
+    def __init__(self, settings: Settings, deadline: Deadline) -> None:
+        self.settings = settings
+        self.deadline = deadline
 
     async def do(self, step: Step[Request, Report], request: Request) -> Report:
         """Run one task on a request, with the retries of the settings and within the time that is left."""
@@ -62,7 +64,7 @@ class Work:
     def within(self, seconds: float, setting: str) -> "Work":
         """Return the same work with a deadline of its own, if that comes first."""
         own = Deadline.after(seconds, setting)
-        return replace(self, deadline=own) if own.at < self.deadline.at else self
+        return Work(self.settings, own) if own.at < self.deadline.at else self
 
     def hold(self, operation: str, request: Message, announcement: type[Answer]) -> HeldChild[Answer]:
         """Return an operation that will hold something, for use as an asynchronous context manager."""

@@ -133,9 +133,17 @@ def _with_overview(page: str, outcomes: "Sequence[SuiteOutcome]", folder: Path) 
     return _INDEX_TABS.sub(lambda _: overview + "</div></div></div></div></div>", page, count=1)
 
 
+def _verdict(outcome: "SuiteOutcome") -> str:
+    """Return how a suite ended; Great Expectations' own pages call warnings failed, too."""
+    failed = [o for o in outcome.outcomes if not o.passed]
+    if any(o.raised or o.planned.severity == "critical" for o in failed):
+        return "failed"
+    return "warning" if failed else "passed"
+
+
 def _overview_row(outcome: "SuiteOutcome", page: Path | None, folder: Path) -> str:
     failed = sum(not o.passed for o in outcome.outcomes)
-    verdict = '<td class="failed">failed</td>' if failed else '<td class="passed">passed</td>'
+    verdict = f'<td class="{_verdict(outcome)}">{_verdict(outcome)}</td>'
     title = html.escape(outcome.suite.title)
     link = f'<a href="{html.escape(page.relative_to(folder).as_posix())}">{title}</a>' if page else title
     suite = f'<a href="expectations/{html.escape(outcome.suite.name)}.html">expectations</a>'

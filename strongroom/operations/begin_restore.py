@@ -7,6 +7,7 @@ from strongroom.operations.messages import BeginRestore, RestorePlanReport, Unit
 from strongroom.postgres.connection import connect
 from strongroom.postgres.database_facts import decode_facts
 from strongroom.recovery.destination import check_destination
+from strongroom.recovery.journal import is_under_way
 from strongroom.recovery.units import RestoreUnitPlan, plan_restore_units
 from strongroom.repository.collections import FACTS, read_collection
 from strongroom.repository.opening import newest_backup, open_repository
@@ -21,7 +22,8 @@ def begin_restore(settings: Settings, request: BeginRestore, context: Context) -
     facts = decode_facts(b"".join(read_collection(repository, manifest, FACTS)))
     conninfo = settings.destination_conninfo()
     with connect(conninfo, context.deadline, application_name="strongroom restore") as connection:
-        findings = check_destination(connection, manifest, facts)
+        resumed = is_under_way(connection, backup)
+        findings = check_destination(connection, manifest, facts, is_resumed=resumed)
     return RestorePlanReport(
         backup=backup,
         destination=f"{conninfo.get('dbname', '')} at {conninfo.get('host', 'this machine')}",

@@ -35,6 +35,10 @@ class Check(Message):
     observed: str
     remedy: str = ""
     severity: Literal["warning", "error"] = "error"
+    code: str = ""
+    """The code of the error that a backup would meet, where there is one."""
+    transient: bool = False
+    """Whether asking again may bring another answer."""
 
 
 class CheckReport(Message):

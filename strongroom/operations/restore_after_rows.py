@@ -19,9 +19,6 @@ def restore_after_rows(settings: Settings, request: RestoreAfterRows, context: C
     repository = open_repository(settings, to_read_rows=True)
     manifest = repository.read_manifest(request.backup)
     conninfo = settings.destination_conninfo()
-    with connect(conninfo, context.deadline, application_name="strongroom restore") as connection:
-        # Before owners and privileges are made exact: the journal is no part of the backup.
-        close_journal(connection)
     findings = make_the_rest(
         conninfo,
         b"".join(read_collection(repository, manifest, SCHEMA)),
@@ -36,6 +33,7 @@ def restore_after_rows(settings: Settings, request: RestoreAfterRows, context: C
         # Without statistics the first queries after a recovery are planned blindly.
         with translated("ANALYZE"):
             connection.execute("ANALYZE")
+        close_journal(connection)
     return RestoreStepReport(
         step="indexes, constraints, privileges",
         seconds=round(time.monotonic() - started, 3),

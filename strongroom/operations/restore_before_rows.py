@@ -10,7 +10,7 @@ from strongroom.postgres.copy_in import load_without_triggers
 from strongroom.postgres.database_facts import decode_facts
 from strongroom.postgres.extents import qualified
 from strongroom.recovery.empty_destination import restore_before_rows as make_definitions
-from strongroom.recovery.journal import open_journal
+from strongroom.recovery.journal import has_units, open_journal
 from strongroom.repository.collections import FACTS, SCHEMA, read_collection
 from strongroom.repository.opening import open_repository
 from strongroom.format.documents import Manifest
@@ -24,9 +24,9 @@ def restore_before_rows(settings: Settings, request: RestoreBeforeRows, context:
     archive = b"".join(read_collection(repository, manifest, SCHEMA))
     facts = decode_facts(b"".join(read_collection(repository, manifest, FACTS)))
     conninfo = settings.destination_conninfo()
-    findings = make_definitions(conninfo, archive, facts, context.deadline)
     with connect(conninfo, context.deadline, application_name="strongroom restore") as connection:
-        open_journal(connection)
+        open_journal(connection, manifest.id)
+        findings = make_definitions(conninfo, archive, facts, context.deadline)
         _empty_managed_tables(connection, manifest)
     return RestoreStepReport(
         step="definitions", seconds=round(time.monotonic() - started, 3), findings=tuple(findings)
@@ -36,9 +36,12 @@ def restore_before_rows(settings: Settings, request: RestoreBeforeRows, context:
 def _empty_managed_tables(connection: Connection, manifest: Manifest) -> None:
     """Remove what the platform put into its tables by itself: the backup has rows of the same keys.
 
-    The destination was checked to be empty of the user's rows. Triggers are off, so nothing cascades.
+    The destination was checked to be empty of the user's rows. Triggers are off, so nothing cascades. Not
+    once units are in: then it was done before.
     """
     load_without_triggers(connection)
+    if has_units(connection, manifest.id):
+        return
     for entry in manifest.tables:
         if entry.facts.managed and entry.rows:
             with translated(f"{entry.facts.schema}.{entry.facts.name}"):

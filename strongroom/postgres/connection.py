@@ -64,29 +64,40 @@ def connect(
 
     Raises `SourceUnavailable` (transient), `LoginRefused`, `TlsRefused`, `DeadlineExceeded`.
     """
+    connection = open_session(conninfo, deadline, application_name=application_name)
+    try:
+        with translated():
+            apply_settings(connection, deadline)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_session(
+    conninfo: Mapping[str, str], deadline: Deadline, *, application_name: str = "strongroom"
+) -> Connection:
+    """Open a session in autocommit and set nothing: behind a transaction pooler it would be set for others."""
     deadline.check()
     limit = min(30.0, max(2.0, deadline.remaining()))
     given = {**_KEEPALIVE, "connect_timeout": str(int(limit)), **conninfo}
     with translated():
         # Only None makes psycopg never prepare, which a transaction pooler would break.
-        connection: Connection = psycopg.connect(
+        return psycopg.connect(
             "",
             autocommit=True,
             prepare_threshold=None,
             application_name=application_name,
             **given,  # type: ignore[arg-type]
         )
-        try:
-            apply_settings(connection, deadline)
-        except BaseException:
-            connection.close()
-            raise
-    return connection
 
 
 def apply_settings(connection: Connection, deadline: Deadline) -> None:
     """Set `SESSION_SETTINGS` and the statement timeout that the deadline leaves, in one round trip."""
     settings = {**SESSION_SETTINGS, "statement_timeout": str(deadline.statement_timeout_ms())}
+    if connection.info.server_version >= 170000:
+        # New in 17, and it would end the transaction that holds the snapshot.
+        settings["transaction_timeout"] = "0"
     connection.execute(
         "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s (name, value)",
         [list(settings), list(settings.values())],

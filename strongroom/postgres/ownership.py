@@ -2,7 +2,7 @@
 
 A restore makes everything as its own role; what belonged to another is handed over afterwards. For example:
 
-    statements = ownership_statements(facts, read_access(connection), roles, "postgres")
+    statements = ownership_statements(facts, read_access(connection), kinds=("table",))
 """
 
 from collections.abc import Iterable
@@ -11,6 +11,7 @@ from strongroom.postgres.database_facts import Access, DatabaseFacts
 from strongroom.postgres.digest import quote_identifier
 from strongroom.postgres.privileges import access_key
 from strongroom.postgres.statements import Statement
+from strongroom.supabase.scope import is_managed_schema
 
 _KEYWORDS = {
     "schema": "SCHEMA",
@@ -23,17 +24,18 @@ _KEYWORDS = {
     "foreign server": "SERVER",
     "large object": "LARGE OBJECT",
 }
-# The owner of a schema last: until then the role that restores may make and change objects in it.
-_ORDER = (*(kind for kind in _KEYWORDS if kind != "schema"), "schema")
+OWNED_IN_ORDER = (
+    tuple(kind for kind in _KEYWORDS if kind not in {"sequence", "schema"}),
+    ("sequence",),
+    ("schema",),
+)
+"""Kinds that can be handed over together. Schemas last: until then the restoring role works in them."""
 
 
 def ownership_statements(
-    facts: DatabaseFacts, current: Iterable[Access], *, kinds: Iterable[str] = _ORDER
+    facts: DatabaseFacts, current: Iterable[Access], *, kinds: Iterable[str]
 ) -> list[Statement]:
-    """Plan to hand over what has another owner than in the backup.
-
-    Sequences that belong to a column follow their table: plan them apart, when the tables are done.
-    """
+    """Plan to hand over what has another owner than in the backup."""
     owners = {access_key(a): a.owner for a in current}
     places = {kind: place for place, kind in enumerate(kinds)}
     wanted = [a for a in facts.access if not a.managed and a.kind in places]
@@ -44,4 +46,19 @@ def ownership_statements(
         )
         for a in sorted(wanted, key=lambda a: (places[a.kind], a.identity))
         if owners.get(access_key(a), a.owner) != a.owner
+    ]
+
+
+def admission_statements(facts: DatabaseFacts) -> list[Statement]:
+    """Plan to let custom roles own objects in the user's schemas, until privileges are made exact."""
+    custom = {role.name for role in facts.roles}
+    owners = sorted({a.owner for a in facts.access} & custom)
+    return [
+        Statement(
+            f"schema {schema.name}",
+            f"GRANT USAGE, CREATE ON SCHEMA {quote_identifier(schema.name)} TO {quote_identifier(owner)}",
+        )
+        for schema in facts.schemas
+        if not is_managed_schema(schema.name)
+        for owner in owners
     ]

@@ -25,7 +25,7 @@ from strongroom.postgres.connection import Connection, connect, translated
 from strongroom.postgres.database_facts import DatabaseFacts
 from strongroom.postgres.default_privileges import default_statements, neutral_statements
 from strongroom.postgres.large_objects import write_large_objects
-from strongroom.postgres.ownership import ownership_statements
+from strongroom.postgres.ownership import OWNED_IN_ORDER, admission_statements, ownership_statements
 from strongroom.postgres.present_objects import present_objects
 from strongroom.postgres.privileges import access_statements, managed_statements
 from strongroom.postgres.roles import (
@@ -160,18 +160,7 @@ def _attempt(
 
 def _restore_access(connection: Connection, facts: DatabaseFacts) -> tuple[Finding, ...]:
     """Hand objects to their owners, then make privileges exact."""
-    belong_to_owners(connection, facts)
-    findings: tuple[Finding, ...] = ()
-    for kinds in (
-        ("table", "function", "type", "foreign data wrapper", "foreign server", "large object"),
-        ("sequence",),
-        ("schema",),
-    ):
-        with translated("owners"):
-            current = read_access(connection)
-        findings += attempt_all(
-            connection, ownership_statements(facts, current, kinds=kinds), code="owner-not-restored"
-        )
+    findings = _restore_owners(connection, facts)
     roles = role_names(connection)
     for columns in (False, True):
         with translated("privileges"):
@@ -184,6 +173,21 @@ def _restore_access(connection: Connection, facts: DatabaseFacts) -> tuple[Findi
         current = read_access(connection)
     managed = managed_statements(facts, current, roles=roles, database=connection.info.dbname)
     return findings + attempt_all(connection, managed, code="privilege-not-restored")
+
+
+def _restore_owners(connection: Connection, facts: DatabaseFacts) -> tuple[Finding, ...]:
+    """Hand objects to their owners; sequences of columns follow their tables, so they come later."""
+    belong_to_owners(connection, facts)
+    findings: tuple[Finding, ...] = ()
+    for kinds in OWNED_IN_ORDER:
+        with translated("owners"):
+            current = read_access(connection)
+        statements = ownership_statements(facts, current, kinds=kinds)
+        if statements:
+            # Whether a new owner may own there is what the statements tell; exact privileges follow.
+            attempt_all(connection, admission_statements(facts), code="owner-not-restored")
+        findings += attempt_all(connection, statements, code="owner-not-restored")
+    return findings
 
 
 def _refresh_views(connection: Connection, facts: DatabaseFacts) -> tuple[Finding, ...]:

@@ -39,7 +39,7 @@ def artifacts(key: str) -> list[Artifact]:
 
 
 def test_a_backup_is_told_in_order(source: FakeSource) -> None:
-    """Check, snapshot, catalog and units, seal, verify: in this order, and the snapshot is let go at the end."""
+    """Check, snapshot, catalog and units, seal, let the snapshot go, verify: in this order."""
     report = asyncio.run(back_up(source.configuration, kind="full"))
     calls = source.calls()
     assert calls[:2] == ["check_source", "begin_backup"]

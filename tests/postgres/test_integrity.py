@@ -129,10 +129,7 @@ DAMAGES = {
     ),
     "orphaned row": (
         ["public.robots", "public.profiles"],
-        [
-            "UPDATE public.robots SET owner_id = gen_random_uuid()"
-            + " WHERE id = (SELECT id FROM public.robots LIMIT 1)"
-        ],
+        ["UPDATE public.robots SET owner_id = gen_random_uuid() WHERE id IN (SELECT id FROM robots LIMIT 1)"],
         {"digest", "foreign-key"},
     ),
     "orphans of a deleted row": (
@@ -240,7 +237,8 @@ def test_dropped_table_fails(quantforge: MakeDatabase) -> None:
         "could not be evaluated"
     }
     assert not report.passed
-    assert [f.code for f in report.findings if f.object == "the restored database"] == ["SR-0301"]
+    refused = [f.observed for f in report.findings if f.code == "integrity-refused"]
+    assert refused == ['relation "public.candles" does not exist']
     missing = next(t.rows for t in expected.tables if t.facts.name == "candles")
     assert report.rows_expected - report.rows_observed == missing
 

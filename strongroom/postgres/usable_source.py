@@ -1,0 +1,170 @@
+"""Whether a server can be backed up at all: version, primary, and sessions that stay the same.
+
+What is behind an address is found out by trying, never by its port or name. Nothing is set on the way: behind
+a transaction pooler a setting would stay in a session that others go on to use. Example:
+
+    require_usable_source(settings.conninfo(), deadline)
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+from strongroom.deadline import Deadline
+from strongroom.errors import (
+    ServerTooNew,
+    ServerTooOld,
+    SessionNotGiven,
+    SnapshotNotShared,
+    SourceQueryFailed,
+    SourceUnavailable,
+    StandbySource,
+    TransactionPooler,
+)
+from strongroom.postgres.connection import Connection, open_session, translated
+from strongroom.postgres.programs import Program, find_program
+
+OLDEST_MAJOR, NEWEST_MAJOR = 15, 18
+"""The major versions of Postgres that this version of Strongroom was tried with."""
+
+ANSWER_SECONDS = 8.0
+"""How long a probe may wait for an answer: a pooler without a free session lets it wait for minutes."""
+
+_PID = "SELECT pg_backend_pid()"
+
+
+def require_usable_source(conninfo: Mapping[str, str], deadline: Deadline) -> None:
+    """Refuse a source of which no good backup can be made, before anything is begun.
+
+    Raises `ServerTooOld`, `ServerTooNew`, `ProgramMissing`, `StandbySource`, `TransactionPooler`,
+    `SnapshotNotShared`, `SessionNotGiven` (transient), and what connecting raises.
+    """
+    with open_session(conninfo, deadline, application_name="strongroom check") as connection:
+        require_supported_version(connection)
+        require_pg_dump(connection)
+        require_primary(connection, deadline)
+        require_own_sessions(connection, conninfo, deadline)
+
+
+def server_major(connection: Connection) -> int:
+    """Return the server's major version, which it tells at the login."""
+    return connection.info.server_version // 10000
+
+
+def require_supported_version(connection: Connection) -> None:
+    """Refuse versions that were never tried: what they add to the catalog would be lost unnoticed."""
+    major = server_major(connection)
+    if major < OLDEST_MAJOR:
+        raise ServerTooOld(major=major, oldest=OLDEST_MAJOR)
+    if major > NEWEST_MAJOR:
+        raise ServerTooNew(major=major, newest=NEWEST_MAJOR)
+
+
+def require_pg_dump(connection: Connection) -> Program:
+    """Return the pg_dump that is going to be used; raise `ProgramMissing` if all are older than the server."""
+    return find_program("pg_dump", at_least=server_major(connection))
+
+
+def require_primary(connection: Connection, deadline: Deadline) -> None:
+    """Refuse a standby: it has no transaction ids of its own, by which new rows are told from old ones."""
+    with _answering(connection, deadline), translated("the state of the server"):
+        row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
+    if row is None or row[0]:
+        raise StandbySource(address=address_of(connection))
+
+
+def require_own_sessions(first: Connection, conninfo: Mapping[str, str], deadline: Deadline) -> None:
+    """Try whether each connection keeps its server session, and whether two of them can share a snapshot."""
+    with open_session(conninfo, deadline, application_name="strongroom check") as second:
+        _require_kept_processes(first, second, deadline)
+        _require_shared_snapshot(first, second, deadline)
+
+
+def address_of(connection: Connection) -> str:
+    """Return host and port for people."""
+    return f"{connection.info.host}:{connection.info.port}"
+
+
+# ---------------------------------------------------------------- trying
+
+
+def _require_kept_processes(first: Connection, second: Connection, deadline: Deadline) -> None:
+    """Ask both connections in turn which server process they talk to, each once while the other holds its own.
+
+    A transaction pooler gives what one connection just left to the other, or sends the first one on.
+    """
+    processes: dict[Connection, list[int]] = {first: [], second: []}
+    for holder, other in ((second, first), (first, second)):
+        processes[other].append(_process(other, deadline))
+        with _transaction(holder, deadline):
+            processes[holder].append(_process(holder, deadline))
+            if set(processes[holder]) & set(processes[other]):
+                raise TransactionPooler(
+                    address=address_of(first), detail="two connections were given the same server process"
+                )
+            processes[other].append(_process(other, deadline))
+    if any(len(set(seen)) > 1 for seen in processes.values()):
+        raise TransactionPooler(
+            address=address_of(first), detail="one connection was given different server processes in turn"
+        )
+
+
+def _require_shared_snapshot(first: Connection, second: Connection, deadline: Deadline) -> None:
+    """Export a snapshot on one connection and import it on the other."""
+    with _transaction(first, deadline), _transaction(second, deadline):
+        with _answering(first, deadline), translated("exporting a snapshot"):
+            row = first.execute("SELECT pg_export_snapshot()").fetchone()
+        name = str(row[0]) if row else ""
+        try:
+            with _answering(second, deadline), translated("importing a snapshot"):
+                second.execute(f"SET TRANSACTION SNAPSHOT '{name}'")
+        except SourceQueryFailed as error:
+            raise SnapshotNotShared(
+                address=address_of(first), detail=error.context.get("detail", "")
+            ) from error
+
+
+def _process(connection: Connection, deadline: Deadline) -> int:
+    with _answering(connection, deadline), translated("the server process"):
+        row = connection.execute(_PID).fetchone()
+    return int(row[0]) if row else 0
+
+
+@contextmanager
+def _transaction(connection: Connection, deadline: Deadline) -> Iterator[None]:
+    """Run a block in a transaction that leaves nothing behind."""
+    with _answering(connection, deadline), translated("a transaction"):
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.rollback()
+
+
+@contextmanager
+def _answering(connection: Connection, deadline: Deadline) -> Iterator[None]:
+    """Cut the connection if a statement has no answer in time; the server never sees it, so it cannot."""
+    deadline.check()
+    seconds = min(ANSWER_SECONDS, deadline.remaining())
+    late = threading.Event()
+
+    def cut() -> None:
+        late.set()
+        with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, cut)
+    timer.start()
+    try:
+        yield
+    except SourceUnavailable as error:
+        if not late.is_set():
+            raise
+        deadline.check()
+        raise SessionNotGiven(address=address_of(connection), seconds=seconds) from error
+    finally:
+        timer.cancel()
+        timer.join()
