@@ -82,7 +82,9 @@ class _Run:
 
     def text(self) -> str:
         """Return the figures as a table, then the ratios that the promises are about."""
-        lines = [f"{'':22}{'wall s':>9}{'CPU s':>9}{'peak MiB':>10}{'sum MiB':>9}{'stored MiB':>12}{'rows':>11}"]
+        lines = [
+            f"{'':22}{'wall s':>9}{'CPU s':>9}{'peak MiB':>10}{'sum MiB':>9}{'stored MiB':>12}{'rows':>11}"
+        ]
         for name, f in self.figures.items():
             lines.append(
                 f"{name:22}{f['wall']:9.2f}{f['cpu']:9.2f}{f['peak_rss'] / 2**20:10.0f}"

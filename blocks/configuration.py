@@ -1,6 +1,7 @@
 """From the words that a flow is given to the settings of the engine.
 
-A configuration is `block:<name>` (a `StrongroomSettings` block) or the path of a configuration file. A
+A configuration is `block:<name>` (a `StrongroomSettings` block), the path of a configuration file, or
+`environment`: the variables alone, without a file. A
 destination is `block:<name>` (a `DestinationDatabase` block), or `environment`: what the file or the variable
 `STRONGROOM_DESTINATION_URL` says.
 """
@@ -43,12 +44,17 @@ async def load_settings_for(configuration: str, destination: str) -> Settings:
     elif destination == ENVIRONMENT:
         return settings
     else:
-        raise BlockUnknown(kind="Strongroom Destination", name=destination)
+        raise BlockUnknown(kind="Strongroom Destination", name=_without_address(destination))
     return settings.model_copy(update={"destination": DestinationSettings.model_validate(section)})
 
 
+def _without_address(name: str) -> str:
+    """Return what can be shown of a name: somebody may have given an address, with its password."""
+    return name.partition(":")[0] + ":…" if ":" in name or "=" in name else name
+
+
 def _read_file(path: str) -> Settings:
-    return load_settings(Path(path).expanduser(), os.environ)
+    return load_settings(None if path == ENVIRONMENT else Path(path).expanduser(), os.environ)
 
 
 async def _load(kind: type[_Kind], reference: str) -> _Kind:

@@ -8,6 +8,7 @@ import datetime as dt
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -19,7 +20,7 @@ from flows.parallel import in_parallel
 from flows.progress import Board, progress_shown
 from flows.verify import prove
 from strongroom.clock import system_clock
-from strongroom.errors import IntegrityFailed
+from strongroom.integrity.judge import require_passed
 from strongroom.operations.messages import (
     BeginRestore,
     IntegrityReport,
@@ -41,9 +42,15 @@ from tasks.recovery import (
 from tasks.work import Work
 
 
+DATA_DOCS = "~/.local/state/strongroom/data-docs"
+
+
 @flow(name="recovery", flow_run_name="recover {backup}")
 async def recover(
-    configuration: str = "strongroom.toml", backup: str = "latest", destination: str = "environment"
+    configuration: str = "strongroom.toml",
+    backup: str = "latest",
+    destination: str = "environment",
+    data_docs: str = DATA_DOCS,
 ) -> RecoveryReport:
     """Recover a backup into an empty destination, and judge the result against the backup's baseline.
 
@@ -52,6 +59,7 @@ async def recover(
         backup: The id of a backup, or latest.
         destination: The name environment for what STRONGROOM_DESTINATION_URL says, or block:NAME for a
             Strongroom Destination block. The database must be empty.
+        data_docs: The folder below which the pages of Great Expectations are kept; empty to keep none.
     """
     settings = await load_settings_for(configuration, destination)
     source = settings.source.name
@@ -64,10 +72,12 @@ async def recover(
         await name_run(f"recover {plan.backup} into {plan.destination}")
         await prove_within_recovery(work, plan)
         steps = await restore(work, plan, board)
-        integrity = await work.do(judge_restore, JudgeRestore(backup=plan.backup))
+        integrity = await work.do(
+            judge_restore, JudgeRestore(backup=plan.backup, data_docs=docs_folder(data_docs, plan.backup))
+        )
         report = summarise(plan, steps, integrity, time.monotonic() - begun)
         await publish_recovery(source, report)
-        demand_integrity(integrity)
+        require_passed(integrity)
     return report
 
 
@@ -115,13 +125,8 @@ def summarise(
     )
 
 
-def demand_integrity(report: IntegrityReport) -> None:
-    """Fail if the suites did not pass. Raises `IntegrityFailed`."""
-    if not report.passed:
-        first = next((f"{found.code} {found.object}" for found in report.findings), "no finding was given")
-        raise IntegrityFailed(
-            backup=report.backup,
-            failed=sum(suite.failed for suite in report.suites),
-            expectations=sum(suite.expectations for suite in report.suites),
-            first=first,
-        )
+def docs_folder(below: str, backup: str) -> str:
+    """Return a folder for the Data Docs of this recovery, which has none of an earlier one in it."""
+    if not below:
+        return ""
+    return str(Path(below).expanduser() / f"{backup}-{system_clock():%Y%m%dT%H%M%SZ}")

@@ -123,6 +123,30 @@ class ConfigUnreadable(UsageError):
     hint = "Correct the path or the file, and see that this user may read it."
 
 
+class CommandMisused(UsageError):
+    """The words of a command line cannot be parsed. Exit status 2."""
+
+    code = "SR-0110"
+    message = "{problem}"
+    hint = "`{command} --help` says what it takes."
+
+
+class PassphraseMissing(UsageError):
+    """A passphrase is needed, and nobody is there to be asked for it."""
+
+    code = "SR-0111"
+    message = "The passphrase of the recovery key is not given, and there is no terminal to ask at."
+    hint = "Set STRONGROOM_RECOVERY_PASSPHRASE, or give --passphrase-file with a file that holds it."
+
+
+class PassphrasesDiffer(UsageError):
+    """The passphrase was typed twice, and not the same."""
+
+    code = "SR-0112"
+    message = "The two passphrases are not the same."
+    hint = "Run the command again; nothing was made."
+
+
 class BlockUnknown(UsageError):
     """No Prefect block of this name holds what is asked for."""
 
@@ -967,6 +991,17 @@ class LeaseLost(RepositoryError, Transient):
     hint = "Check that the first location is reachable and that the clocks agree, then run it again."
 
 
+class RepositoryWithoutKeys(RepositoryError):
+    """There is a repository, and its keys are not on this machine: new ones would not open it."""
+
+    code = "SR-0710"
+    message = "There is a repository at {location}, and the key directory {directory} does not hold its keys."
+    hint = (
+        "Put the keys that it was made with into the key directory, or give the new repository a location of its "
+        "own. Nothing was made."
+    )
+
+
 class NoBackupYet(RepositoryError):
     """`latest` was asked for and nothing is listed."""
 
@@ -992,6 +1027,17 @@ class VerificationFailed(VerificationError):
     hint = (
         "Nothing was deleted. Look at the findings in the report, take a new full backup, and verify again; "
         "an object that is damaged at one location may be whole at another."
+    )
+
+
+class ManifestsNotBelieved(VerificationError):
+    """Some backups cannot be listed, because their manifests are damaged or forged."""
+
+    code = "SR-0881"
+    message = "{count} manifests at {location} cannot be believed ({first})."
+    hint = (
+        "The other backups are listed as usual. Do not delete anything: look for a good copy at another "
+        "location, and find out who or what can write to this one."
     )
 
 
@@ -1216,3 +1262,38 @@ class OperationUnknown(ProcessError):
     code = "SR-1203"
     message = "There is no operation {operation!r}."
     hint = "Strongroom's parts are of different versions: install the package again."
+
+
+class Unforeseen(ProcessError):
+    """Something failed that nobody foresaw; its text is not shown, as it may hold anything."""
+
+    code = "SR-1204"
+    message = "Strongroom failed unexpectedly: {detail}"
+    hint = "This is a defect of Strongroom or of what it runs on. Run again with --debug and report its output."
+
+
+class StatementTimedOut(LimitError):
+    """The server ended a statement because its time, which the deadline gave it, was over."""
+
+    code = "SR-1120"
+    message = "The database ended a statement on {object} because the time for this work was over."
+    hint = "Raise the limit of this work (backup.max_backup_duration, recovery.max_recovery_time), or look for locks."
+
+
+class OrchestratorUnavailable(ProcessError, Transient):
+    """Prefect's server does not answer, so no flow can run."""
+
+    code = "SR-1205"
+    message = "Prefect's server ({address}) does not answer."
+    hint = (
+        "Start it with `strongroom serve`, or unset PREFECT_API_URL to have a temporary one. To list, verify, "
+        "restore and back up without Prefect, use `python -m strongroom`."
+    )
+
+
+class ServerNotStarted(ProcessError):
+    """Prefect's server did not come up."""
+
+    code = "SR-1204"
+    message = "Prefect's server did not start at {address}: {reason}."
+    hint = "Look at its last lines above. If the port is taken, choose another one with --port."

@@ -1,7 +1,7 @@
 """Identifiers: what the names of backups and stored objects look like. Pure.
 
 A backup id sorts by time and carries 40 random bits, so that two machines never make the same one:
-`20261123-034500-9f3a61c2d4` (UTC). Randomness and the clock are arguments.
+`20261123-034500123-9f3a61c2d4` (UTC, to the millisecond). Randomness and the clock are arguments.
 """
 
 import datetime as dt
@@ -14,13 +14,13 @@ PackId = NewType("PackId", str)
 KeyId = NewType("KeyId", str)
 """First 16 hex digits of the SHA-256 of a public key, or the backup id of a data key."""
 
-_BACKUP_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{10}")
+_BACKUP_ID = re.compile(r"\d{8}-\d{9}-[0-9a-f]{10}")
 
 
 def new_backup_id(now: dt.datetime, random: bytes) -> BackupId:
     """Name a backup that starts at `now` (aware) with five bytes of randomness."""
-    stamp = now.astimezone(dt.UTC).strftime("%Y%m%d-%H%M%S")
-    return BackupId(f"{stamp}-{random[:5].hex()}")
+    utc = now.astimezone(dt.UTC)
+    return BackupId(f"{utc:%Y%m%d-%H%M%S}{utc.microsecond // 1000:03}-{random[:5].hex()}")
 
 
 def is_backup_id(text: str) -> bool:

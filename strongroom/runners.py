@@ -41,7 +41,9 @@ class Runner(Protocol):
 class InChildren:
     """Runs operations in child processes, `settings.backup.parallelism` at a time."""
 
-    def __init__(self, settings: Settings, deadline: Deadline, on_progress: OnProgress = ignore_progress) -> None:
+    def __init__(
+        self, settings: Settings, deadline: Deadline, on_progress: OnProgress = ignore_progress
+    ) -> None:
         self._settings = settings
         self._deadline = deadline
         self._on_progress = on_progress

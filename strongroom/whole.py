@@ -1,7 +1,6 @@
 """The whole stories without an orchestrator: back up, restore. What flows do, and break-glass does.
 
-    runner = InChildren(settings, Deadline.after(600, "backup.max_backup_duration"))
-    report = back_up(runner, kind="auto")
+For example: `back_up(InChildren(settings, Deadline.after(600, "backup.max_backup_duration")), kind="auto")`.
 """
 
 from strongroom.operations.messages import (
@@ -31,13 +30,20 @@ def back_up(runner: Runner, kind: WantedKind = "auto") -> BackupReport:
         )
         units = runner.run_all(
             "capture_unit",
-            [CaptureUnit(backup=plan.backup, unit=unit.number, snapshot=plan.snapshot) for unit in plan.units],
+            [
+                CaptureUnit(backup=plan.backup, unit=unit.number, snapshot=plan.snapshot)
+                for unit in plan.units
+            ],
             UnitReport,
         )
-        return runner.run("seal_backup", SealBackup(backup=plan.backup, units=(catalog, *units)), BackupReport)
+        return runner.run(
+            "seal_backup", SealBackup(backup=plan.backup, units=(catalog, *units)), BackupReport
+        )
 
 
-def restore(runner: Runner, backup: str = "latest") -> tuple[RestorePlanReport, tuple[RestoreStepReport, ...]]:
+def restore(
+    runner: Runner, backup: str = "latest"
+) -> tuple[RestorePlanReport, tuple[RestoreStepReport, ...]]:
     """Restore a backup into the empty destination of the settings. The caller judges the result."""
     plan = runner.run("begin_restore", BeginRestore(backup=backup), RestorePlanReport)
     before = runner.run("restore_before_rows", RestoreBeforeRows(backup=plan.backup), RestoreStepReport)

@@ -39,6 +39,9 @@ progress_of_task: ContextVar[Callable[[Progress], None]] = ContextVar(
 )
 """Who is told of the progress of the tasks that are started from here on."""
 
+onlooker: ContextVar[Callable[[Message | Progress], None]] = ContextVar("onlooker", default=lambda _: None)
+"""Who else sees every report and all progress of the tasks that are started from here on: a terminal."""
+
 
 class Work:
     """Settings and the deadline that all tasks of a flow share.
@@ -59,7 +62,10 @@ class Work:
             retry_delay_seconds=self.settings.backup.retry_delay,
             timeout_seconds=None if left == float("inf") else left + FENCE_SECONDS,
         )
-        return await limited(self, request)
+        report = await limited(self, request)
+        if isinstance(report, Message):
+            onlooker.get()(report)
+        return report
 
     def within(self, seconds: float, setting: str) -> "Work":
         """Return the same work with a deadline of its own, if that comes first."""
@@ -72,13 +78,19 @@ class Work:
 
     async def carry(self, operation: str, request: Message, answer: type[Answer]) -> Answer:
         """Run an operation in a child process and return its report. This is what tasks consist of."""
+        report_progress, look_on = progress_of_task.get(), onlooker.get()
+
+        def on_progress(progress: Progress) -> None:
+            report_progress(progress)
+            look_on(progress)
+
         return await await_child(
             OPERATIONS + operation,
             self.settings,
             request,
             answer,
             deadline=self.deadline,
-            on_progress=progress_of_task.get(),
+            on_progress=on_progress,
         )
 
 

@@ -1,14 +1,13 @@
 """The catalog: an immutable view of the listed backups. Pure.
 
-    catalog = Catalog.of(manifests)
-    catalog.latest().id
+For example: `Catalog.of(manifests).latest().id`.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from strongroom.errors import UnknownBackup, NoBackupYet
+from strongroom.errors import NoBackupYet, UnknownBackup
 from strongroom.format.documents import Manifest
 
 

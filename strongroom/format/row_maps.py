@@ -25,7 +25,9 @@ def tuple_ids_from_array(data: bytes | None) -> TupleIds:
     """Read a `tid[]` in Postgres' binary form: a 20-byte header, then length (4) and tid (6) for each."""
     if data is None or len(data) <= _ARRAY_HEADER_BYTES:
         return NO_ROWS
-    rows = np.frombuffer(data, np.dtype([("length", ">u4"), ("tid", _WIRE)]), offset=_ARRAY_HEADER_BYTES)["tid"]
+    rows = np.frombuffer(data, np.dtype([("length", ">u4"), ("tid", _WIRE)]), offset=_ARRAY_HEADER_BYTES)[
+        "tid"
+    ]
     page = rows["high"].astype(np.uint64) << np.uint64(16) | rows["low"].astype(np.uint64)
     return page << np.uint64(16) | rows["offset"].astype(np.uint64)
 

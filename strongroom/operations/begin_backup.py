@@ -16,6 +16,7 @@ from strongroom.operations.messages import BeginBackup, PlanReport, UnitBrief
 from strongroom.postgres.extents import count_pages
 from strongroom.postgres.planning import plan_table, plan_units
 from strongroom.postgres.snapshot import HeldSnapshot, hold_snapshot
+from strongroom.postgres.usable_source import require_usable_source
 from strongroom.repository import layout
 from strongroom.repository.known import KnownRows
 from strongroom.repository.leases import Lease
@@ -28,9 +29,11 @@ _RESUME_WITHIN = dt.timedelta(hours=24)
 def begin_backup(settings: Settings, request: BeginBackup, context: Context) -> PlanReport:
     """Announce the plan of a backup and hold its snapshot until released.
 
-    Raises `LeaseHeld` if a backup is running, `ParentUnfit`, and what connecting and locking raise.
+    Raises `LeaseHeld` if a backup is running, `ParentUnfit`, what `require_usable_source` raises, and what
+    connecting and locking raise.
     """
     repository = open_repository(settings)
+    require_usable_source(settings.conninfo(), context.deadline)
     backup = new_backup_id(context.clock(), context.random(5))
     with (
         Lease(repository.store, "backup", backup, context.clock) as lease,

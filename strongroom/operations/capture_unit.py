@@ -51,7 +51,12 @@ class _UnitCapture:
     """The capture of one unit: what is known of its tables, its writer, its counts."""
 
     def __init__(
-        self, settings: Settings, plan: BackupPlan, unit: PlannedUnit, repository: Repository, context: Context
+        self,
+        settings: Settings,
+        plan: BackupPlan,
+        unit: PlannedUnit,
+        repository: Repository,
+        context: Context,
     ) -> None:
         self.plan = plan
         self.unit = unit
@@ -67,7 +72,9 @@ class _UnitCapture:
         )
         oids = [plan.tables[s.table].facts.oid for s in unit.slices]
         self._parent = (
-            KnownRows.of_backup(repository, repository.read_manifest(plan.parent), oids) if plan.parent else None
+            KnownRows.of_backup(repository, repository.read_manifest(plan.parent), oids)
+            if plan.parent
+            else None
         )
         self._attempt = (
             KnownRows.of_attempt(repository, repository.read_plan(plan.resumes)) if plan.resumes else None

@@ -9,7 +9,7 @@ from typing import Literal, dataclass_transform
 
 import msgspec
 
-from strongroom.format.documents import BackupClass, CaptureTotals, Finding, Kind, ObjectRef
+from strongroom.format.documents import BackupClass, CaptureTotals, Finding, Kind, ObjectRef, SnapshotFacts
 
 Level = Literal["structure", "content"]
 WantedKind = Literal["auto", "full", "differential", "incremental"]
@@ -18,6 +18,24 @@ WantedKind = Literal["auto", "full", "differential", "incremental"]
 @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of requests and reports."""
+
+
+# ------------------------------------------------------------------------------------------- making
+
+
+class InitRepository(Message):
+    """Make the keys and the repository at the first location: whatever of the two is not there."""
+
+
+class InitReport(Message):
+    """What was made. `take_away` is the file for a safe place; `stay` are those a backup worker needs."""
+
+    repository: str
+    location: str
+    keys: str
+    keys_made: bool
+    take_away: str
+    stay: tuple[str, ...]
 
 
 # ---------------------------------------------------------------------------------------- preflight
@@ -126,6 +144,71 @@ class BackupReport(Message):
     finished_at: dt.datetime
     snapshot_at: dt.datetime
     totals: CaptureTotals
+    findings: tuple[Finding, ...] = ()
+
+
+# ------------------------------------------------------------------------------------------ looking
+
+
+class ListBackups(Message):
+    """List all backups of the repository."""
+
+
+class BackupBrief(Message):
+    """A listed backup in a line."""
+
+    id: str
+    kind: Kind
+    backup_class: BackupClass
+    source: str
+    snapshot_at: dt.datetime
+    bytes_stored: int
+    tables: int
+    rows: int
+    parent: str
+    reason: str
+
+
+class ListReport(Message):
+    """The listed backups, newest last, and a finding for each manifest that cannot be believed."""
+
+    location: str
+    backups: tuple[BackupBrief, ...]
+    findings: tuple[Finding, ...] = ()
+
+
+class ShowBackup(Message):
+    """Tell everything about one backup (an id or `latest`) that can be told without the recovery key."""
+
+    backup: str = "latest"
+
+
+class TableBrief(Message):
+    """A table in a backup. `rows_reused` come from earlier backups; it is absent if that cannot be read."""
+
+    table: str
+    rows: int
+    rows_reused: int | None
+    digest: str
+    managed: bool
+    scratch_reason: str
+
+
+class ShowReport(Message):
+    """Everything about a backup. `bytes_reached` is what a restore needs, reused packs included."""
+
+    brief: BackupBrief
+    base: str
+    started_at: dt.datetime
+    finished_at: dt.datetime
+    snapshot: SnapshotFacts
+    totals: CaptureTotals
+    tables: tuple[TableBrief, ...]
+    sequences: int
+    collections: tuple[str, ...]
+    objects: int
+    bytes_reached: int
+    data_keys: tuple[str, ...]
     findings: tuple[Finding, ...] = ()
 
 

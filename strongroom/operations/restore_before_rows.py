@@ -3,6 +3,7 @@
 import time
 
 from strongroom.config import Settings
+from strongroom.format.documents import Manifest
 from strongroom.operations.context import Context
 from strongroom.operations.messages import RestoreBeforeRows, RestoreStepReport
 from strongroom.postgres.connection import Connection, connect, translated
@@ -13,10 +14,11 @@ from strongroom.recovery.empty_destination import restore_before_rows as make_de
 from strongroom.recovery.journal import has_units, open_journal
 from strongroom.repository.collections import FACTS, SCHEMA, read_collection
 from strongroom.repository.opening import open_repository
-from strongroom.format.documents import Manifest
 
 
-def restore_before_rows(settings: Settings, request: RestoreBeforeRows, context: Context) -> RestoreStepReport:
+def restore_before_rows(
+    settings: Settings, request: RestoreBeforeRows, context: Context
+) -> RestoreStepReport:
     """Make what rows need, and empty the platform's tables that are about to be filled. May run again."""
     started = time.monotonic()
     repository = open_repository(settings, to_read_rows=True)

@@ -27,7 +27,9 @@ def restore_unit(settings: Settings, request: RestoreUnit, context: Context) -> 
     if unit is None:
         raise PlanChanged(backup=request.backup, unit=request.unit)
     work = _UnitRestore(unit, manifest, documents, ChunkReader(repository), context)
-    with connect(settings.destination_conninfo(), context.deadline, application_name="strongroom restore") as connection:
+    with connect(
+        settings.destination_conninfo(), context.deadline, application_name="strongroom restore"
+    ) as connection:
         load_without_triggers(connection)
         with translated("the restore of rows"), connection.transaction():
             if not is_finished(connection, manifest.id, unit.number):

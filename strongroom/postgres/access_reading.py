@@ -43,7 +43,8 @@ UNION ALL
 SELECT 'type', n.nspname, format('%I.%I', n.nspname, t.typname), '', t.typowner, t.typacl,
        acldefault('T', t.typowner), t.oid, 'pg_type'::regclass, 0
 FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace LEFT JOIN pg_class c ON c.oid = t.typrelid
-WHERE t.typtype IN ('b', 'd', 'e', 'r', 'c') AND NOT (t.typelem <> 0 AND t.typsubscript = 'array_subscript_handler'::regproc)
+WHERE t.typtype IN ('b', 'd', 'e', 'r', 'c') AND NOT (t.typelem <> 0
+  AND t.typsubscript = 'array_subscript_handler'::regproc)
   AND coalesce(c.relkind, 'c') = 'c' AND t.typisdefined
 UNION ALL
 SELECT 'language', '', quote_ident(lanname), '', lanowner, lanacl, acldefault('l', lanowner), l.oid,

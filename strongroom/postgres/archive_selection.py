@@ -162,9 +162,7 @@ def _in_managed_schema(case: _Case) -> _Answer:
     entry = case.entry
     if not is_managed_schema(_schema_of(entry)):
         return None
-    if is_platform_role(entry.owner):
-        if case.followed == "attempt":
-            return "attempt", "describes what the user made there"
+    if is_platform_role(entry.owner) and case.followed != "attempt":
         return "platform", "belongs to a role of the platform"
     if case.is_present:
         return "platform", "the destination has its own"

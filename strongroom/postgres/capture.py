@@ -71,7 +71,9 @@ class TableCapture:
     def run(self, first: int, extents: int, known: KnownTable | None) -> TablePart:
         """Capture extents [first, first + extents) and return the part that describes them."""
         numbers = range(first, first + extents)
-        captured = self._compared(numbers, known) if known else (self._fresh(self._bounds(n)) for n in numbers)
+        captured = (
+            self._compared(numbers, known) if known else (self._fresh(self._bounds(n)) for n in numbers)
+        )
         found: list[Extent] = []
         for extent in captured:
             self.deadline.check()

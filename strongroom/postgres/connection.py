@@ -8,7 +8,7 @@ server. Example:
         connection.execute("SELECT …")
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -17,13 +17,13 @@ from psycopg import errors as pg
 
 from strongroom.deadline import Deadline
 from strongroom.errors import (
-    DeadlineExceeded,
     DestinationFull,
     LoginRefused,
     MissingRight,
     RowSecurityActive,
     SourceQueryFailed,
     SourceUnavailable,
+    StatementTimedOut,
     StrongroomError,
     TableChanged,
     TlsRefused,
@@ -107,12 +107,12 @@ def apply_settings(connection: Connection, deadline: Deadline) -> None:
 @contextmanager
 def snapshot_transaction(connection: Connection, snapshot: str) -> Iterator[None]:
     """Run a block inside the exported snapshot, reading only."""
+    # SET TRANSACTION SNAPSHOT takes a literal only; the name is hexadecimal and dashes.
+    if not all(character in "0123456789ABCDEFabcdef-" for character in snapshot):
+        raise SourceQueryFailed(object="snapshot", detail="malformed snapshot name", sqlstate="")
     with translated(f"snapshot {snapshot}"):
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         try:
-            # SET TRANSACTION SNAPSHOT takes a literal only; the name is hexadecimal and dashes.
-            if not all(c in "0123456789ABCDEFabcdef-" for c in snapshot):
-                raise SourceQueryFailed(object="snapshot", detail="malformed snapshot name", sqlstate="")
             connection.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
             yield
         except BaseException:
@@ -133,33 +133,72 @@ def translated(object_name: str = "") -> Iterator[None]:
 
 def translate(error: psycopg.Error, object_name: str = "") -> StrongroomError:
     """Return the coded error that stands for `error`; row values never get into it."""
-    detail = (error.diag.message_primary or str(error).strip().splitlines()[0:1] or [""])
-    text = detail if isinstance(detail, str) else detail[0]
     state = error.sqlstate or ""
-    if isinstance(error, pg.QueryCanceled):
-        return DeadlineExceeded(setting="statement_timeout", limit_seconds=0)
-    if isinstance(error, pg.InvalidPassword | pg.InvalidAuthorizationSpecification):
-        return LoginRefused(detail=text)
-    if isinstance(error, pg.DiskFull | pg.OutOfMemory | pg.ConfigurationLimitExceeded):
-        return DestinationFull(detail=text)
-    if isinstance(error, pg.InsufficientPrivilege):
-        if "row-level security" in text:
-            return RowSecurityActive(object=object_name, detail=text)
-        return MissingRight(object=object_name, detail=text)
-    if isinstance(error, pg.UndefinedTable | pg.UndefinedColumn | pg.InvalidColumnReference):
-        return TableChanged(object=object_name, detail=text)
-    if state[:2] in {"08", "57", "53", "40", "55"} or not state:
+    text = _sentence(error, state)
+    for kinds, make in _BY_KIND:
+        if isinstance(error, kinds):
+            return make(object_name, text)
+    if state[:2] in _PASSING_CLASSES or not state:
         return _connection_error(text, state)
     return SourceQueryFailed(object=object_name, detail=text, sqlstate=state)
+
+
+def _sentence(error: psycopg.Error, state: str) -> str:
+    """Return the first line of what the server or libpq says, unless values can be in it."""
+    if state[:2] in _CLASSES_WITH_VALUES:
+        return type(error).__name__
+    return (error.diag.message_primary or str(error)).strip().partition("\n")[0]
+
+
+def _right_missing(object_name: str, text: str) -> StrongroomError:
+    if "row-level security" in text:
+        return RowSecurityActive(object=object_name, detail=text)
+    return MissingRight(object=object_name, detail=text)
+
+
+_PASSING_CLASSES = frozenset({"08", "40", "53", "55", "57"})
+"""Connection, rollback, resources, object in use, operator intervention: SQLSTATE classes that may pass."""
+
+_CLASSES_WITH_VALUES = frozenset({"22", "P0"})
+"""Data exceptions quote the value, and what a function raises is the user's own text."""
+
+_BY_KIND: tuple[tuple[tuple[type[psycopg.Error], ...], Callable[[str, str], StrongroomError]], ...] = (
+    ((pg.QueryCanceled,), lambda name, _: StatementTimedOut(object=name or "the database")),
+    (
+        (pg.InvalidPassword, pg.InvalidAuthorizationSpecification, pg.InvalidCatalogName),
+        lambda _, text: LoginRefused(detail=text),
+    ),
+    ((pg.DiskFull,), lambda _, text: DestinationFull(detail=text)),
+    ((pg.InsufficientPrivilege,), _right_missing),
+    (
+        (pg.UndefinedTable, pg.UndefinedColumn, pg.InvalidColumnReference),
+        lambda name, text: TableChanged(object=name, detail=text),
+    ),
+)
+
+
+# A failed login comes without an SQLSTATE: these are the words of Postgres, PgBouncer and Supavisor.
+_LOGIN_REFUSED = (
+    "authentication failed",
+    "no password supplied",
+    "does not exist",
+    "no such user",
+    "user not found",
+    "not permitted to log in",
+    "no pg_hba.conf entry",
+)
 
 
 def _connection_error(text: str, state: str) -> StrongroomError:
     """Tell apart the failures of a connection that come without an SQLSTATE of their own."""
     lowered = text.lower()
-    if "password authentication failed" in lowered or "no password supplied" in lowered:
+    if "no encryption" not in lowered and any(words in lowered for words in _LOGIN_REFUSED):
         return LoginRefused(detail=text)
-    if "certificate" in lowered or "ssl error" in lowered or "does not support ssl" in lowered:
+    if (
+        "certificate" in lowered
+        or "no encryption" in lowered
+        or "ssl error" in lowered
+        or "does not support ssl" in lowered
+    ):
         return TlsRefused(detail=text)
-    if ("database" in lowered or "role" in lowered) and "does not exist" in lowered:
-        return LoginRefused(detail=text)
     return SourceUnavailable(detail=text, sqlstate=state)

@@ -19,7 +19,9 @@ BLOCK_TARGET = 8 << 20
 """Bytes of COPY text from which a block is handed on; a block is larger only by its last row."""
 
 
-def copy_out(connection: Connection, query: str, deadline: Deadline, object_name: str) -> Iterator[tuple[bytes, int]]:
+def copy_out(
+    connection: Connection, query: str, deadline: Deadline, object_name: str
+) -> Iterator[tuple[bytes, int]]:
     """Run a COPY … TO STDOUT and yield (COPY text, number of rows), each row ending in a line feed.
 
     Raises coded errors that name `object_name`. A consumer that stops early must close the connection.

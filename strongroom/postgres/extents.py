@@ -89,7 +89,9 @@ def copy_query(table: TableFacts, bounds: Bounds, *, newer_than: int | None = No
     """Return the COPY of an extent's live rows, or of those at least as new as a transaction id."""
     columns = ", ".join("t." + quote_identifier(c.name) for c in captured_columns(table.columns))
     newer = "" if newer_than is None else f" AND {_is_new(newer_than)}"
-    return f"COPY (SELECT {columns} FROM ONLY {qualified(table)} AS t WHERE {bounds.condition}{newer}) TO STDOUT"
+    return (
+        f"COPY (SELECT {columns} FROM ONLY {qualified(table)} AS t WHERE {bounds.condition}{newer}) TO STDOUT"
+    )
 
 
 def count_pages(connection: Connection, tables: Sequence[int]) -> dict[int, int]:

@@ -36,10 +36,13 @@ ORDER BY n.nspname, c.relname
 
 _COLUMNS = """
 SELECT a.attrelid, a.attname, a.attnum, format_type(a.atttypid, a.atttypmod), a.atttypid, a.atttypmod,
-       a.attnotnull, a.attgenerated::text, a.attidentity::text
+       a.attnotnull AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n'
+                                    AND NOT k.convalidated AND a.attnum = ANY (k.conkey)),
+       a.attgenerated::text, a.attidentity::text
 FROM pg_attribute a WHERE a.attrelid = ANY (%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum
 """
 
+# A constraint that was never validated says nothing about the rows, nor does one over periods in this form.
 _UNIQUE_KEYS = """
 SELECT i.indrelid, c.relname, i.indisprimary, i.indnullsnotdistinct, NOT i.indimmediate,
        array_agg(a.attname ORDER BY k.place)
@@ -58,7 +61,8 @@ SELECT k.conrelid, k.conname, n.nspname, r.relname,
        (SELECT array_agg(a.attname ORDER BY u.place) FROM unnest(k.confkey) WITH ORDINALITY u (attnum, place)
         JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.attnum)
 FROM pg_constraint k JOIN pg_class r ON r.oid = k.confrelid JOIN pg_namespace n ON n.oid = r.relnamespace
-WHERE k.contype = 'f' AND k.convalidated AND k.conrelid = ANY (%s) ORDER BY 1, 2
+WHERE k.contype = 'f' AND k.convalidated AND NOT coalesce((to_jsonb(k) ->> 'conperiod')::bool, false)
+  AND k.conrelid = ANY (%s) ORDER BY 1, 2
 """
 
 _SEQUENCES = """
@@ -67,7 +71,8 @@ SELECT c.oid, n.nspname, c.relname, s.seqincrement, has_sequence_privilege(c.oid
 FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0
      AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
-LEFT JOIN pg_class t ON t.oid = d.refobjid LEFT JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+LEFT JOIN pg_class t ON t.oid = d.refobjid
+LEFT JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
 WHERE c.relpersistence <> 't' AND n.nspname !~ '^pg_'
 ORDER BY n.nspname, c.relname
 """

@@ -44,9 +44,7 @@ def plan_units(tables: Sequence[PlannedTable]) -> tuple[PlannedUnit, ...]:
     def close() -> None:
         nonlocal slices, held
         if slices:
-            units.append(
-                PlannedUnit(number=len(units) + 1, slices=tuple(slices), estimated_bytes=held)
-            )
+            units.append(PlannedUnit(number=len(units) + 1, slices=tuple(slices), estimated_bytes=held))
         slices, held = [], 0
 
     for index, table in enumerate(tables):

@@ -12,7 +12,8 @@ _PRESENT = """
 SELECT 'RELATION', n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'i', 'I')
 UNION ALL
-SELECT 'ROUTINE', n.nspname, p.proname || '(' || oidvectortypes(p.proargtypes) || ')'
+SELECT 'ROUTINE', n.nspname, p.proname || '('
+       || CASE WHEN p.prokind = 'a' AND p.pronargs = 0 THEN '*' ELSE oidvectortypes(p.proargtypes) END || ')'
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 UNION ALL
 SELECT 'TYPE', n.nspname, t.typname FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace

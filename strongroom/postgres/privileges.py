@@ -110,23 +110,34 @@ def _target(want: Access, have: Access | None, facts: DatabaseFacts, destination
 def managed_statements(
     facts: DatabaseFacts, current: Iterable[Access], *, roles: frozenset[str], database: str
 ) -> list[Statement]:
-    """Plan what the user granted on the platform's objects and the destination lacks; each may be refused."""
+    """Plan what the user granted on the platform's objects and the destination lacks; each may be refused.
+
+    Nothing is revoked there, except from PUBLIC on the database itself.
+    """
     present = {access_key(a): held(a.grants) for a in current}
     statements: list[Statement] = []
     for want in facts.access:
         key = access_key(want)
         if not want.managed or (key not in present and want.kind != "column"):
             continue
-        mine = [g for g in want.grants if not is_platform_role(g.grantor or want.owner)]
         have = present.get(key, {})
+        mine = held(grant for grant in want.grants if is_users_grant(want, grant))
         lacking = {
-            grantee: {p: may for p, may in privileges.items() if have.get(grantee, {}).get(p, None) is None}
-            for grantee, privileges in held(mine).items()
+            grantee: {p: may for p, may in privileges.items() if p not in have.get(grantee, {})}
+            for grantee, privileges in mine.items()
             if grantee in roles or not grantee
         }
-        named = (want.kind, quote_identifier(database), "") if want.kind == "database" else key
-        statements += changes(named, {}, lacking)
+        surplus: Held = {}
+        if want.kind == "database":
+            key = (want.kind, quote_identifier(database), "")
+            surplus = {"": {p: may for p, may in have.get("", {}).items() if p not in mine.get("", {})}}
+        statements += changes(key, surplus, lacking)
     return statements
+
+
+def is_users_grant(access: Access, grant: Grant) -> bool:
+    """Tell whether the user, not the platform, granted it."""
+    return not is_platform_role(grant.grantor or access.owner)
 
 
 def changes(key: Key, have: Held, want: Held) -> list[Statement]:

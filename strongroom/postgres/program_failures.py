@@ -24,7 +24,13 @@ _SERVER_SPEAKS = re.compile(r"(?:ERROR|FATAL|PANIC): +(.*)$")
 _SHOWN_LINES = 12
 _SHOWN_CHARACTERS = 300
 
-_LOGIN = ("password authentication failed", "no password supplied", "is not permitted to log in")
+_LOGIN = (
+    "authentication failed",
+    "no password supplied",
+    "no such user",
+    "user not found",
+    "not permitted to log in",
+)
 _TLS = ("certificate", "ssl", "no pg_hba.conf entry", "no encryption")
 _CUT = ("server closed the connection", "connection to server was lost", "terminating connection")
 _AWAY = (

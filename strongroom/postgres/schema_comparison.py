@@ -5,6 +5,8 @@ For example:
     findings = compare(describe_schema(source), describe_schema(destination))
 """
 
+from typing import Any
+
 from strongroom.format.documents import Finding
 from strongroom.postgres.schema_description import SERVER, Description
 
@@ -20,6 +22,8 @@ def compare(expected: Description, observed: Description) -> list[Finding]:
         if not same_major and name.startswith(_OF_ONE_MAJOR):
             continue
         want, have = expected.get(name), observed.get(name)
+        if not same_major:
+            want, have = _without_maintain(want), _without_maintain(have)
         if have is None:
             findings.append(_finding("definition-missing", name, "as in the backup", "not there"))
         elif want is None:
@@ -35,6 +39,13 @@ def compare(expected: Description, observed: Description) -> list[Finding]:
                 )
             )
     return findings
+
+
+def _without_maintain(properties: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Leave out the one privilege that servers before 17 do not have."""
+    if properties is None or "grants" not in properties:
+        return properties
+    return {**properties, "grants": [grant for grant in properties["grants"] if grant[1] != "MAINTAIN"]}
 
 
 def _finding(code: str, name: str, expected: str, observed: str) -> Finding:

@@ -7,12 +7,14 @@ database facts come privileges, roles, memberships and settings. For example:
     describe_schema(connection)["column public.robots.name"]["type"] == "text"
 """
 
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from strongroom.postgres.connection import Connection, translated
 from strongroom.postgres.database_facts import DatabaseFacts, Grant
 from strongroom.postgres.description_queries import MANAGED_TOO, QUERIES
 from strongroom.postgres.facts_reading import read_facts
+from strongroom.postgres.privileges import is_users_grant
 from strongroom.supabase.scope import is_managed_schema, is_platform_role
 
 Description: TypeAlias = dict[str, dict[str, Any]]
@@ -35,18 +37,7 @@ def describe_schema(connection: Connection) -> Description:
 
 
 def _describe_facts(facts: DatabaseFacts) -> Description:
-    found: Description = {}
-    for access in facts.access:
-        if not access.managed:
-            column = f".{access.column}" if access.column else ""
-            found[f"access to {access.kind} {access.identity}{column}"] = {
-                "owner": access.owner,
-                "grants": _grants(access.grants),
-            }
-    for default in facts.default_access:
-        if not is_managed_schema(default.schema) and not is_platform_role(default.role):
-            name = f"default access to {default.kind.lower()} of {default.role} in {default.schema or 'all schemas'}"
-            found[name] = {"grants": _grants(default.grants)}
+    found = _describe_access(facts)
     for role in facts.roles:
         found[f"role {role.name}"] = {name: getattr(role, name) for name in role.__struct_fields__}
     for m in facts.memberships:
@@ -71,6 +62,24 @@ def _describe_facts(facts: DatabaseFacts) -> Description:
     return found
 
 
-def _grants(grants: tuple[Grant, ...]) -> list[tuple[str, str, bool]]:
+def _describe_access(facts: DatabaseFacts) -> Description:
+    found: Description = {}
+    custom = {role.name for role in facts.roles}
+    for access in facts.access:
+        name = f"access to {access.kind} {access.identity}" + (f".{access.column}" if access.column else "")
+        if not access.managed:
+            found[name] = {"owner": access.owner, "grants": _grants(access.grants)}
+        elif by_user := [
+            g for g in access.grants if is_users_grant(access, g) and (g.grantor or g.grantee in custom)
+        ]:
+            found[name] = {"grants": _grants(by_user)}
+    for default in facts.default_access:
+        if not is_managed_schema(default.schema) and not is_platform_role(default.role):
+            name = f"default access to {default.kind.lower()} of {default.role} in {default.schema or 'all schemas'}"
+            found[name] = {"grants": _grants(default.grants)}
+    return found
+
+
+def _grants(grants: Iterable[Grant]) -> list[tuple[str, str, bool]]:
     """Return who may do what, whoever granted it."""
     return sorted({(grant.grantee, grant.privilege, grant.grantable) for grant in grants})

@@ -18,10 +18,16 @@ _REG_LISTINGS = {
     2205: ("regclass", "SELECT oid, relname || '/' || relnamespace FROM pg_class WHERE oid >= 16384"),
     2206: ("regtype", "SELECT oid, typname || '/' || typnamespace FROM pg_type WHERE oid >= 16384"),
     3734: ("regconfig", "SELECT oid, cfgname || '/' || cfgnamespace FROM pg_ts_config WHERE oid >= 16384"),
-    3769: ("regdictionary", "SELECT oid, dictname || '/' || dictnamespace FROM pg_ts_dict WHERE oid >= 16384"),
+    3769: (
+        "regdictionary",
+        "SELECT oid, dictname || '/' || dictnamespace FROM pg_ts_dict WHERE oid >= 16384",
+    ),
     4089: ("regnamespace", "SELECT oid, nspname FROM pg_namespace"),
     4096: ("regrole", "SELECT oid, rolname FROM pg_roles"),
-    4191: ("regcollation", "SELECT oid, collname || '/' || collnamespace FROM pg_collation WHERE oid >= 16384"),
+    4191: (
+        "regcollation",
+        "SELECT oid, collname || '/' || collnamespace FROM pg_collation WHERE oid >= 16384",
+    ),
 }
 """Types whose text is the name of a catalog object: a fact is the digest of all names of that catalog."""
 
@@ -49,7 +55,8 @@ class TypeCatalog:
         ):
             self.statements.setdefault(oid, set()).add(f"enum {oid}: label {label_oid} is {label}")
         for oid, attributes, types in self.connection.execute(
-            "SELECT c.reltype, string_agg(format('%s %s %s', a.attnum, a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum),"
+            "SELECT c.reltype,"
+            " string_agg(format('%s %s %s', a.attnum, a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum),"
             " array_agg(a.atttypid) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
             " WHERE c.reltype <> 0 AND a.attnum > 0 AND NOT a.attisdropped AND c.oid >= 16384 GROUP BY 1"
         ):

@@ -121,9 +121,7 @@ def _require_shared_snapshot(first: Connection, second: Connection, deadline: De
             with _answering(second, deadline), translated("importing a snapshot"):
                 second.execute(f"SET TRANSACTION SNAPSHOT '{name}'")
         except SourceQueryFailed as error:
-            raise SnapshotNotShared(
-                address=address_of(first), detail=error.context.get("detail", "")
-            ) from error
+            raise SnapshotNotShared(address=address_of(first), detail="it does not know it") from error
 
 
 def _process(connection: Connection, deadline: Deadline) -> int:

@@ -45,7 +45,8 @@ def make_schemas_and_extensions(connection: Connection, facts: DatabaseFacts) ->
 
 def _installed(connection: Connection) -> dict[str, str]:
     with translated("extensions"):
-        return {name: version for name, version in connection.execute(_INSTALLED)}
+        rows: list[tuple[str, str]] = connection.execute(_INSTALLED).fetchall()
+    return dict(rows)
 
 
 def _make_schema(connection: Connection, name: str) -> None:

@@ -35,7 +35,9 @@ def assemble_manifest(
                 (part.extents[0].page if part.extents else 0, PartRef(document=number, part=place))
             )
     read = [document for _, document in documents]
-    tables = tuple(_entry(planned, sorted(parts[planned.facts.oid], key=_first), read) for planned in plan.tables)
+    tables = tuple(
+        _entry(planned, sorted(parts[planned.facts.oid], key=_first), read) for planned in plan.tables
+    )
     packs = {pack.name: pack for document in read for pack in document.packs}
     row_maps = {row_map.name: row_map for document in read for row_map in document.row_maps}
     return Manifest(
@@ -85,7 +87,9 @@ def _first(item: tuple[int, PartRef]) -> int:
     return item[0]
 
 
-def _entry(planned: PlannedTable, parts: list[tuple[int, PartRef]], documents: list[UnitDocument]) -> TableEntry:
+def _entry(
+    planned: PlannedTable, parts: list[tuple[int, PartRef]], documents: list[UnitDocument]
+) -> TableEntry:
     """Join the parts of one table, in page order; every planned extent must be there exactly once."""
     references = tuple(reference for _, reference in parts)
     extents = [e for r in references for e in documents[r.document].parts[r.part].extents]

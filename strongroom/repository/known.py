@@ -95,7 +95,9 @@ class KnownRows:
 
     def document_of(self, parts: Sequence[TablePart]) -> ObjectRef | None:
         """Return the one unit document that holds exactly the extents of these parts, if there is one."""
-        places = [(p.table_oid, p.pages_per_extent, [(e.page, e.live, e.digest) for e in p.extents]) for p in parts]
+        places = [
+            (p.table_oid, p.pages_per_extent, [(e.page, e.live, e.digest) for e in p.extents]) for p in parts
+        ]
         for document, reference in self._references:
             theirs = [
                 (p.table_oid, p.pages_per_extent, [(e.page, e.live, e.digest) for e in p.extents])
@@ -126,9 +128,7 @@ def attempt_documents(repository: Repository, backup: str) -> list[UnitDocument]
     """Read the unit documents that an attempt left; one that is damaged is as good as not there."""
     found: list[UnitDocument] = []
     for stored in repository.store.list(f"{layout.UNIT_DOCUMENTS}{backup}/"):
-        reference = ObjectRef(
-            name=stored.name, size=stored.size, sha256=stored.name.rpartition("/")[2]
-        )
+        reference = ObjectRef(name=stored.name, size=stored.size, sha256=stored.name.rpartition("/")[2])
         try:
             found.append(repository.read_unit_document(reference))
         except StrongroomError:

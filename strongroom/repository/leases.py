@@ -10,6 +10,7 @@ import datetime as dt
 import os
 import socket
 import threading
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -52,7 +53,9 @@ class Lease:
     def __enter__(self) -> Self:
         number, entry = self._newest()
         if entry is not None and entry.until > self._clock() and not _is_dead(entry.process):
-            raise LeaseHeld(what=self._right, holder=entry.holder, until=entry.until.isoformat(" ", "seconds"))
+            raise LeaseHeld(
+                what=self._right, holder=entry.holder, until=entry.until.isoformat(" ", "seconds")
+            )
         if not self._write(number + 1, self._clock() + LEASE_TIME):
             _, winner = self._newest()
             holder, until = (winner.holder, winner.until.isoformat(" ", "seconds")) if winner else ("?", "?")
@@ -125,9 +128,8 @@ def _is_dead(process: str) -> bool:
 def _boot() -> str:
     """Return what names this start of this machine (and container), empty where that is not told."""
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            boot = file.read().strip()
-        return f"{boot}:{os.readlink('/proc/self/ns/pid')}"
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}:{Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return ""
 
@@ -135,7 +137,7 @@ def _boot() -> str:
 def _start_time(pid: int) -> str:
     """Return when a process was started, in the kernel's ticks; empty if there is none."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[19]
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        return stat.rpartition(")")[2].split()[19]
     except OSError:
         return ""

@@ -20,7 +20,6 @@ from strongroom.crypto.pack_cipher import new_data_key
 from strongroom.crypto.recovery_keys import SealedDataKey, open_data_key, seal_data_key
 from strongroom.crypto.signing_key import check_signature, sign
 from strongroom.errors import (
-    UnknownBackup,
     DataKeyMissing,
     ForeignRecoveryKeys,
     MalformedDocument,
@@ -28,6 +27,7 @@ from strongroom.errors import (
     ObjectDamaged,
     ObjectMissing,
     RepositoryExists,
+    UnknownBackup,
     WrongRepositoryKey,
 )
 from strongroom.format.codec import decode_document, decode_json, encode_document
@@ -262,4 +262,3 @@ class Repository:
     def _put(self, name: str, data: bytes | bytearray, digest: str) -> ObjectRef:
         self.store.put(name, data, digest)
         return ObjectRef(name=name, size=len(data), sha256=digest)
-

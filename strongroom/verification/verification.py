@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from strongroom.deadline import Deadline
-from strongroom.errors import FormatError, KeyringError, RepositoryError, StoreError, StrongroomError, Transient
+from strongroom.errors import (
+    FormatError,
+    KeyringError,
+    RepositoryError,
+    StoreError,
+    StrongroomError,
+    Transient,
+)
 from strongroom.format.documents import Chunk, Finding, Manifest, ObjectRef, PackRef, TablePart, UnitDocument
 from strongroom.format.liveness import decode_dead
 from strongroom.format.packs import read_header
@@ -97,7 +104,11 @@ class Verification:
     def _report(self, name: str, error: StrongroomError) -> None:
         self.findings.append(
             Finding(
-                severity="critical", code=error.code, object=name, observed=error.render(), advice=error.advice()
+                severity="critical",
+                code=error.code,
+                object=name,
+                observed=error.render(),
+                advice=error.advice(),
             )
         )
 
@@ -114,7 +125,9 @@ class Verification:
         )
 
     def _read_key(self, key: str) -> None:
-        self.bytes_checked += sum(len(sealed) for sealed in self.repository.sealed_data_key(key).recipients.values())
+        self.bytes_checked += sum(
+            len(sealed) for sealed in self.repository.sealed_data_key(key).recipients.values()
+        )
 
     def _read_row_map(self, reference: ObjectRef) -> None:
         self.repository.read_row_maps(reference)

@@ -113,12 +113,14 @@ def test_the_limit_of_a_backup_ends_all_its_work(source: FakeSource, monkeypatch
     """When max_backup_duration is over, even children that ignore SIGTERM are gone within seconds."""
     monkeypatch.setattr("strongroom.child_process.GRACE_SECONDS", 0.5)
     source.script(capture_unit="stubborn", capture_catalog="last")
-    configuration = write_configuration(source.folder.parent, source.folder, backup_max_backup_duration="4 s")
+    configuration = write_configuration(
+        source.folder.parent, source.folder, backup_max_backup_duration="10 s"
+    )
     begun = time.monotonic()
-    with pytest.raises(DeadlineExceeded, match=r"within 4 s \(backup.max_backup_duration\)"):
+    with pytest.raises(DeadlineExceeded, match=r"within 10 s \(backup.max_backup_duration\)"):
         asyncio.run(back_up(str(configuration)))
-    assert time.monotonic() - begun < 12
-    assert source.calls().count("capture_unit") == 1
+    assert time.monotonic() - begun < 16
+    assert source.calls()[2:] in (["capture_catalog", "capture_unit"], ["capture_unit", "capture_catalog"])
     assert source.left() == []
 
 
@@ -127,8 +129,9 @@ def test_prefects_own_timeout_ends_all_work(source: FakeSource) -> None:
     source.script(capture_unit="last", capture_catalog="last")
     begun = time.monotonic()
     with pytest.raises(TimeoutError):
-        asyncio.run(back_up.with_options(timeout_seconds=4)(source.configuration))
-    assert time.monotonic() - begun < 10
+        asyncio.run(back_up.with_options(timeout_seconds=8)(source.configuration))
+    assert time.monotonic() - begun < 14
+    assert "capture_catalog" in source.calls()
     assert source.left() == []
 
 
@@ -182,7 +185,7 @@ def test_a_cancelled_flow_leaves_no_query(source: FakeSource, quantforge: MakeDa
     async def story() -> None:
         work = asyncio.ensure_future(back_up(str(configuration)))
         end = time.monotonic() + 60
-        while queries() == 0 and time.monotonic() < end:
+        while queries() == 0 and time.monotonic() < end:  # noqa: ASYNC110  (the server has no event for us)
             await asyncio.sleep(0.1)
         assert queries() > 0
         work.cancel()

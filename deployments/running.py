@@ -1,0 +1,77 @@
+"""Running a flow in this process: Prefect's server found or started, its noise turned down, cancelling it.
+
+With PREFECT_API_URL (or a Prefect profile that has one) the run is recorded there; otherwise Prefect starts a
+temporary server for the time of the command.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from deployments.watching import Watcher
+from strongroom.errors import OrchestratorUnavailable
+
+Value = TypeVar("Value")
+
+TELEMETRY_OFF = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "GX_ANALYTICS_ENABLED": "False",
+}
+
+_QUIET = {
+    # What a flow logs still reaches its server. On the terminal we speak ourselves.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+}
+
+_TEMPORARY_SERVER = {
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
+    # A first start makes its database, which takes 10 seconds and more on a busy machine.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+}
+
+_HEALTH_SECONDS = 10.0
+
+
+def prepare_prefect(*, debug: bool) -> None:
+    """Set what Prefect reads when it is imported; what the user has set stays."""
+    for name, value in {**TELEMETRY_OFF, **_TEMPORARY_SERVER, **({} if debug else _QUIET)}.items():
+        os.environ.setdefault(name, value)
+
+
+def run_flow(start: Callable[[], Coroutine[Any, Any, Value]], watcher: Watcher) -> Value:
+    """Run the flow that `start` begins, with the watcher looking on; raise what the flow raises.
+
+    `start` is called once Prefect is ready, and imports the flow. Raises `OrchestratorUnavailable`.
+    """
+    return asyncio.run(_watched(start, watcher))
+
+
+async def _watched(start: Callable[[], Coroutine[Any, Any, Value]], watcher: Watcher) -> Value:
+    from tasks.work import onlooker
+
+    _require_server()
+    onlooker.set(watcher)
+    return await start()
+
+
+def _require_server() -> None:
+    """See that Prefect's server answers, or start a temporary one."""
+    import httpx
+    from prefect.server.api.server import SubprocessASGIServer
+    from prefect.settings import get_current_settings
+
+    address = get_current_settings().api.url
+    if address is None:
+        try:
+            SubprocessASGIServer().start()
+        except RuntimeError as error:
+            raise OrchestratorUnavailable(address="a temporary one on this machine") from error
+        return
+    try:
+        httpx.get(f"{address}/health", timeout=_HEALTH_SECONDS)
+    except httpx.HTTPError as error:
+        host = httpx.URL(address).host
+        raise OrchestratorUnavailable(address=host) from error

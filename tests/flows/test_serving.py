@@ -1,0 +1,146 @@
+"""`strongroom serve`: a real server, a backup triggered through its deployment, and a clean end."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import yaml  # type: ignore[import-untyped]
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.flows import Flow, load_flow_from_entrypoint
+
+from deployments.serving import deployments
+from strongroom.config import load_settings
+from strongroom.deadline import Deadline
+from strongroom.operations.context import Context
+from strongroom.operations.init_repository import init_repository
+from strongroom.operations.messages import InitRepository
+from tests.conftest import MakeDatabase
+from tests.flows.conftest import write_configuration
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def free_port() -> int:
+    """Find a port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def served(
+    tmp_path: Path, quantforge: MakeDatabase, free_port: int
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Serve a source with a repository; give the address of the API and the process."""
+    configuration = write_configuration(tmp_path, tmp_path / "repository", quantforge().dsn())
+    settings = load_settings(configuration, {"STRONGROOM_KEYS_PASSPHRASE": "open sesame"})
+    init_repository(settings, InitRepository(), Context(deadline=Deadline.after(60, "test")))
+    program = (
+        "import sys; from pathlib import Path; from deployments.serving import serve;"
+        " serve(Path(sys.argv[1]), port=int(sys.argv[2]), home=Path(sys.argv[3]))"
+    )
+    command = [sys.executable, "-c", program, str(configuration), str(free_port), str(tmp_path / "home")]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, text=True)
+        try:
+            yield f"http://127.0.0.1:{free_port}/api", process
+        finally:
+            below = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+            process.terminate()
+            process.wait(60)
+            for child in below:
+                if child.is_running():
+                    child.kill()
+    sys.stderr.write((tmp_path / "log").read_text()[-4000:])
+
+
+def wait_for(ask: Any, seconds: float) -> Any:
+    """Ask until there is an answer."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if answer := ask():
+                return answer
+        except (httpx.HTTPError, KeyError):
+            pass
+        time.sleep(0.3)
+    raise TimeoutError
+
+
+def test_a_backup_is_triggered_through_its_deployment(
+    served: tuple[str, subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    """The server comes up with pages, blocks and deployments; a triggered backup completes; SIGTERM ends all."""
+    api, process = served
+    with httpx.Client(base_url=api, timeout=10) as client:
+
+        def find(name: str) -> Any:
+            found = client.get(f"/deployments/name/{name}")
+            return found.json() if found.status_code == 200 else None
+
+        backup = wait_for(lambda: find("backup/backup"), 120)
+        verify = wait_for(lambda: find("verify/verify"), 30)
+        recovery = wait_for(lambda: find("recovery/recovery"), 30)
+        assert [
+            backup["schedules"][0]["schedule"]["interval"],
+            verify["schedules"][0]["schedule"]["interval"],
+        ] == [
+            21600,
+            7200,
+        ]
+        assert recovery["schedules"] == []
+        assert backup["entrypoint"] == "flows.backup.back_up"
+        form = backup["parameter_openapi_schema"]["properties"]
+        assert form["kind"]["enum"] == ["auto", "full", "differential", "incremental"]
+        assert "Settings block" in form["configuration"]["description"]
+        assert client.get("/block_types/slug/strongroom-settings").status_code == 200
+        assert "<html" in httpx.get(api.removesuffix("/api"), follow_redirects=True).text
+
+        run = client.post(
+            f"/deployments/{backup['id']}/create_flow_run", json={"parameters": {"kind": "full"}}
+        )
+        path = f"/flow_runs/{run.json()['id']}"
+
+        def ended() -> Any:
+            state = client.get(path).json()["state"]
+            return state if state["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else None
+
+        state = wait_for(ended, 120)
+        assert state["type"] == "COMPLETED", state
+        assert client.get(path).json()["name"].startswith("full backup of quantforge, ")
+    assert len(list((tmp_path / "repository" / "manifests").iterdir())) >= 1
+    assert ((tmp_path / "home" / "blocks.key").stat().st_mode & 0o777) == 0o600
+    below = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    assert [child for child in below if child.is_running()] == []
+
+
+def test_the_file_for_work_pools_says_the_same(tmp_path: Path) -> None:
+    """prefect.yaml names flows that exist, with parameters that they have, on the schedules of the defaults."""
+    configuration = write_configuration(tmp_path, tmp_path)
+    ours = {made.name: made for made in deployments(load_settings(configuration, {}), "strongroom.toml")}
+    file = yaml.safe_load((ROOT / "deployments/prefect.yaml").read_text())["deployments"]
+    assert [entry["name"] for entry in file] == list(ours)
+    for entry in file:
+        made = ours[entry["name"]]
+        flow: Flow[..., object] = load_flow_from_entrypoint(entry["entrypoint"])
+        assert made.entrypoint == entry["entrypoint"]
+        flow.validate_parameters(entry["parameters"])
+        intervals = [
+            schedule.schedule.interval.total_seconds()
+            for schedule in made.schedules or []
+            if isinstance(schedule.schedule, IntervalSchedule)
+        ]
+        assert [schedule["interval"] for schedule in entry.get("schedules", [])] == intervals
