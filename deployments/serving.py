@@ -70,6 +70,7 @@ def serve(configuration: Path, host: str = "127.0.0.1", port: int = 4200, *, hom
 def deployments(settings: Settings, configuration: str) -> "list[RunnerDeployment]":
     """Describe what is deployed: when, with which parameters, and never twice at the same time."""
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+    from prefect.deployments.runner import RunnerDeployment
     from prefect.types.entrypoint import EntrypointType
 
     from flows.backup import back_up
@@ -79,7 +80,7 @@ def deployments(settings: Settings, configuration: str) -> "list[RunnerDeploymen
     # After a downtime all late runs start at once: one is enough.
     once = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
     module = EntrypointType.MODULE_PATH
-    return [
+    described = [
         back_up.to_deployment(
             name="backup",
             interval=timedelta(seconds=settings.backup.schedule_interval),
@@ -104,6 +105,8 @@ def deployments(settings: Settings, configuration: str) -> "list[RunnerDeploymen
             entrypoint_type=module,
         ),
     ]
+    # Within an event loop these would be awaitables; there is none here.
+    return [one for one in described if isinstance(one, RunnerDeployment)]
 
 
 def run_flows(configuration: Path) -> None:

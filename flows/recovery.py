@@ -41,7 +41,6 @@ from tasks.recovery import (
 )
 from tasks.work import Work
 
-
 DATA_DOCS = "~/.local/state/strongroom/data-docs"
 
 

@@ -6,7 +6,7 @@ core of its own. Errors come back as the same class that the child raised. Examp
 
     run_in_child("check_source", settings, CheckSource(), CheckReport, deadline=deadline)
     with hold_in_child("begin_backup", settings, request, PlanReport, deadline=deadline) as plan:
-        run_in_children("capture_unit", settings, requests, UnitReport, deadline=deadline, parallelism=2)
+        run_in_children(orders, settings, UnitReport, deadline=deadline, parallelism=2)
 
 `await_child` and `HeldChild` are the same for asyncio. What is started here is ended here: every way out
 of these functions ends the process and, within `GRACE_SECONDS`, kills it.
@@ -47,22 +47,21 @@ def run_in_child(
 
 
 def run_in_children(
-    operation: str,
+    orders: Sequence[tuple[str, Message]],
     settings: Sendable,
-    requests: Sequence[Message],
     answer: type[Answer],
     *,
     deadline: Deadline,
     parallelism: int,
     on_progress: Callable[[Progress], None] = ignore_progress,
 ) -> list[Answer]:
-    """Run one operation for each request, `parallelism` at a time; return the reports in the same order.
+    """Run operations with their requests, `parallelism` at a time; return the reports in the same order.
 
     The first error ends all the others and is raised once they are gone. `on_progress` is called from
     several threads.
     """
-    children = [Child(operation, settings, request, answer, deadline=deadline) for request in requests]
-    with ThreadPoolExecutor(parallelism, thread_name_prefix=operation) as pool:
+    children = [Child(name, settings, request, answer, deadline=deadline) for name, request in orders]
+    with ThreadPoolExecutor(parallelism, thread_name_prefix="children") as pool:
         futures = [pool.submit(child.run, on_progress) for child in children]
         try:
             for done in as_completed(futures):

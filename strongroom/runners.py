@@ -29,8 +29,8 @@ class Runner(Protocol):
         """Run one operation and return its report."""
         ...
 
-    def run_all(self, operation: str, requests: Sequence[Message], answer: type[Answer]) -> list[Answer]:
-        """Run one operation for each request and return the reports in the same order."""
+    def run_all(self, orders: Sequence[tuple[str, Message]], answer: type[Answer]) -> list[Answer]:
+        """Run operations with their requests, in any order, and return the reports in the order given."""
         ...
 
     def hold(self, operation: str, request: Message, answer: type[Answer]) -> AbstractContextManager[Answer]:
@@ -54,12 +54,11 @@ class InChildren:
             operation, self._settings, request, answer, deadline=self._deadline, on_progress=self._on_progress
         )
 
-    def run_all(self, operation: str, requests: Sequence[Message], answer: type[Answer]) -> list[Answer]:
-        """Run a child for each request; the first error ends the others."""
+    def run_all(self, orders: Sequence[tuple[str, Message]], answer: type[Answer]) -> list[Answer]:
+        """Run a child for each; the first error ends the others."""
         return run_in_children(
-            operation,
+            orders,
             self._settings,
-            requests,
             answer,
             deadline=self._deadline,
             parallelism=self._settings.backup.parallelism,
@@ -91,9 +90,9 @@ class InThisProcess:
             raise TypeError(f"{operation} answered with {type(report).__name__}")
         return report
 
-    def run_all(self, operation: str, requests: Sequence[Message], answer: type[Answer]) -> list[Answer]:
-        """Call the operation for each request."""
-        return [self.run(operation, request, answer) for request in requests]
+    def run_all(self, orders: Sequence[tuple[str, Message]], answer: type[Answer]) -> list[Answer]:
+        """Call one after the other."""
+        return [self.run(operation, request, answer) for operation, request in orders]
 
     @contextmanager
     def hold(self, operation: str, request: Message, answer: type[Answer]) -> Iterator[Answer]:

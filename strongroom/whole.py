@@ -25,20 +25,13 @@ from strongroom.runners import Runner
 def back_up(runner: Runner, kind: WantedKind = "auto") -> BackupReport:
     """Take one backup: plan and hold the snapshot, capture everything, write the manifest."""
     with runner.hold("begin_backup", BeginBackup(kind=kind), PlanReport) as plan:
-        catalog = runner.run(
-            "capture_catalog", CaptureCatalog(backup=plan.backup, snapshot=plan.snapshot), UnitReport
-        )
-        units = runner.run_all(
-            "capture_unit",
-            [
-                CaptureUnit(backup=plan.backup, unit=unit.number, snapshot=plan.snapshot)
-                for unit in plan.units
-            ],
-            UnitReport,
-        )
-        return runner.run(
-            "seal_backup", SealBackup(backup=plan.backup, units=(catalog, *units)), BackupReport
-        )
+        catalog = CaptureCatalog(backup=plan.backup, snapshot=plan.snapshot)
+        units = [
+            CaptureUnit(backup=plan.backup, unit=unit.number, snapshot=plan.snapshot) for unit in plan.units
+        ]
+        orders = [("capture_catalog", catalog), *(("capture_unit", unit) for unit in units)]
+        captured = runner.run_all(orders, UnitReport)
+        return runner.run("seal_backup", SealBackup(backup=plan.backup, units=tuple(captured)), BackupReport)
 
 
 def restore(
@@ -48,8 +41,7 @@ def restore(
     plan = runner.run("begin_restore", BeginRestore(backup=backup), RestorePlanReport)
     before = runner.run("restore_before_rows", RestoreBeforeRows(backup=plan.backup), RestoreStepReport)
     units = runner.run_all(
-        "restore_unit",
-        [RestoreUnit(backup=plan.backup, unit=unit.number) for unit in plan.units],
+        [("restore_unit", RestoreUnit(backup=plan.backup, unit=unit.number)) for unit in plan.units],
         RestoreStepReport,
     )
     after = runner.run("restore_after_rows", RestoreAfterRows(backup=plan.backup), RestoreStepReport)

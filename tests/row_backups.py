@@ -162,7 +162,7 @@ class RowBackups:
             CaptureUnit(backup=plan.backup, unit=unit.number, snapshot=plan.snapshot)
             for unit in plan.units[:units]
         ]
-        return runner.run_all("capture_unit", requests, UnitReport)
+        return runner.run_all([("capture_unit", request) for request in requests], UnitReport)
 
     # ------------------------------------------------------------------------------ observing
 

@@ -13,12 +13,17 @@ def refused(name: str, error: StrongroomError, severity: Severity = "error") -> 
     return Check(
         name=name,
         passed=False,
-        observed=error.render(),
+        observed=_sentence(error.render()),
         remedy=error.advice(),
         severity=severity,
         code=error.code,
         transient=isinstance(error, Transient),
     )
+
+
+def _sentence(text: str) -> str:
+    """End what may end with another program's words with a full stop."""
+    return text if text.endswith(".") else f"{text}."
 
 
 def held(name: str, observed: str) -> Check:

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 
 from strongroom.format.documents import Manifest, TableEntry, UnitDocument
 
-UNIT_RAW_BYTES = 256 << 20
-"""COPY text from which a unit is closed."""
+UNIT_RAW_BYTES = 64 << 20
+"""The least COPY text that makes a unit of its own: small, so that the last units end together."""
+
+MOST_UNITS = 200
+"""Above this many units they grow instead."""
 
 _TABLE_OVERHEAD = 64 << 10
 
@@ -36,9 +39,10 @@ def plan_restore_units(manifest: Manifest, documents: Sequence[UnitDocument]) ->
     units: list[RestoreUnitPlan] = []
     held: list[RestoreSlice] = []
     size = 0
+    target = max(UNIT_RAW_BYTES, _raw_bytes(documents) // MOST_UNITS)
     for index, entry in enumerate(manifest.tables):
-        for piece in _slices(index, entry, documents):
-            if held and size + piece.raw > UNIT_RAW_BYTES:
+        for piece in _slices(index, entry, documents, target):
+            if held and size + piece.raw > target:
                 units.append(RestoreUnitPlan(len(units) + 1, tuple(held), size))
                 held, size = [], 0
             held.append(piece)
@@ -48,7 +52,15 @@ def plan_restore_units(manifest: Manifest, documents: Sequence[UnitDocument]) ->
     return tuple(units)
 
 
-def _slices(index: int, entry: TableEntry, documents: Sequence[UnitDocument]) -> list[RestoreSlice]:
+def _raw_bytes(documents: Sequence[UnitDocument]) -> int:
+    """Return how much COPY text all layers hold, dead rows included."""
+    extents = (extent for document in documents for part in document.parts for extent in part.extents)
+    return sum(layer.chunk.raw for extent in extents for layer in extent.layers)
+
+
+def _slices(
+    index: int, entry: TableEntry, documents: Sequence[UnitDocument], target: int
+) -> list[RestoreSlice]:
     """Cut one table at extents, so that no slice holds much more than a unit's worth."""
     found: list[RestoreSlice] = []
     for place, reference in enumerate(entry.parts):
@@ -56,7 +68,7 @@ def _slices(index: int, entry: TableEntry, documents: Sequence[UnitDocument]) ->
         extents = documents[reference.document].parts[reference.part].extents
         for number, extent in enumerate(extents):
             size = sum(layer.chunk.raw for layer in extent.layers)
-            if raw and raw + size > UNIT_RAW_BYTES:
+            if raw and raw + size > target:
                 found.append(RestoreSlice(index, place, first, number - first, raw))
                 first, raw = number, 0
             raw += size

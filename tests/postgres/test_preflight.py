@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from strongroom.clock import system_clock
 from strongroom.config import Settings
@@ -33,6 +34,7 @@ from strongroom.whole import back_up
 from tests.databases import Database, MakeDatabase
 from tests.pooler import Pooler, PoolerUnavailable, run_pooler
 from tests.repositories import new_repository, settings_for
+from tests.roles import role_without
 from tests.tls_server import TlsServer
 
 PASSWORD = "postgres"
@@ -253,11 +255,12 @@ def test_an_old_pg_dump_is_named(settings: Settings, monkeypatch: pytest.MonkeyP
 
 
 def test_tls_goes_through_the_bridge_where_pg_dump_has_none(
-    tmp_path: Path, tls_postgres17: TlsServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, quantforge: MakeDatabase, tls_postgres17: TlsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer about pg_dump says which it is and how it speaks TLS; the connection is encrypted."""
     monkeypatch.setattr(programs, "_installed_paths", lambda _: iter(()))
-    dsn = " ".join(f"{name}={value}" for name, value in tls_postgres17.conninfo("postgres").items())
+    database = quantforge(tls_postgres17.server)
+    dsn = make_conninfo("", **tls_postgres17.conninfo(database.name))
     report = {check.name: check for check in ask(new_repository(tmp_path, dsn)).checks}
     assert report["pg_dump"].passed
     assert "bridge" in report["pg_dump"].observed
@@ -306,12 +309,8 @@ def test_a_time_limit_that_stays_is_named(settings: Settings, monkeypatch: pytes
 
 def test_too_few_connections_are_a_warning(tmp_path: Path, source: Database) -> None:
     """A backup that waits for sessions is slow, not bad."""
-    with psycopg.connect(source.dsn("supabase_admin"), autocommit=True) as connection:
-        connection.execute("CREATE ROLE few LOGIN BYPASSRLS CONNECTION LIMIT 3 IN ROLE postgres")
-        try:
-            report = ask(new_repository(tmp_path, source.dsn("few")))
-        finally:
-            connection.execute("DROP ROLE few")
+    with role_without(source, attributes="BYPASSRLS CONNECTION LIMIT 3") as role:
+        report = ask(new_repository(tmp_path, source.dsn(role)))
     assert report.passed
     assert ["free connections"] == list(failed(report))
     assert failed(report)["free connections"].observed.startswith("2 connections are free")
@@ -358,25 +357,24 @@ def test_prepared_transactions_are_a_warning(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the role
 
 
-def test_a_table_that_may_not_be_read_is_named(settings: Settings, source: Database) -> None:
+def test_a_table_that_may_not_be_read_is_named(tmp_path: Path, source: Database) -> None:
     """A user's table without SELECT refuses the backup."""
-    with psycopg.connect(source.dsn()) as connection:
-        connection.execute("REVOKE ALL ON public.candles FROM postgres")
-    check = failed(ask(settings))["table rights"]
+    with role_without(source, "SELECT ON public.candles") as role:
+        report = ask(new_repository(tmp_path, source.dsn(role)))
+    assert ["table rights"] == list(failed(report))
+    check = failed(report)["table rights"]
     assert ("SR-0204", "error") == (check.code, check.severity)
-    assert "public.candles" in check.observed
+    assert check.observed.endswith("it may not read public.candles.")
 
 
 def test_row_level_security_that_hides_rows_is_refused(tmp_path: Path, source: Database) -> None:
     """A role without BYPASSRLS that is no owner would see fewer rows than there are."""
-    with psycopg.connect(source.dsn("supabase_admin"), autocommit=True) as connection:
-        connection.execute("CREATE ROLE filtered LOGIN IN ROLE pg_read_all_data")
-        try:
-            bad = failed(ask(new_repository(tmp_path, source.dsn("filtered"))))
-        finally:
-            connection.execute("DROP ROLE filtered")
-    assert "SR-0205" == bad["row-level security"].code
-    assert "BYPASSRLS" in bad["row-level security"].remedy
+    with role_without(source, attributes="") as role:
+        report = ask(new_repository(tmp_path, source.dsn(role)))
+    assert ["row-level security"] == list(failed(report))
+    check = failed(report)["row-level security"]
+    assert ("SR-0205", "error") == (check.code, check.severity)
+    assert "BYPASSRLS" in check.remedy
 
 
 def test_a_database_that_outgrows_the_limit_is_a_warning(tmp_path: Path, source: Database) -> None:

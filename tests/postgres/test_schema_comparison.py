@@ -32,7 +32,7 @@ CHANGES = {
     "GRANT EXECUTE ON FUNCTION private.is_admin() TO anon": [
         "definition-differs access to function private.is_admin()"
     ],
-    "ALTER DEFAULT PRIVILEGES IN SCHEMA analytics GRANT INSERT ON TABLES TO anon": [
+    "ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA analytics GRANT INSERT ON TABLES TO anon": [
         "definition-differs default access to tables of postgres in analytics"
     ],
     "CREATE OR REPLACE FUNCTION private.touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN old; END'": [

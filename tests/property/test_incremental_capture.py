@@ -229,8 +229,9 @@ def _explore(world: World, examples: int, steps: int) -> None:
             deadline=None,
             database=None,
             print_blob=True,
+            report_multiple_bugs=False,
             verbosity=Verbosity.normal,
-            phases=(Phase.generate, Phase.shrink),
+            phases=(Phase.generate,),
             suppress_health_check=list(HealthCheck),
         ),
     )

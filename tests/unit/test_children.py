@@ -242,14 +242,18 @@ def test_the_first_error_ends_all(settings: Settings, marks: Path) -> None:
         Ask(word="never"),
     ]
     with pytest.raises(UnknownBackup):
-        run_in_children(f"{ROOM}:last", settings, requests, Told, deadline=NEVER, parallelism=2)
+        run_in_children(
+            [(f"{ROOM}:last", request) for request in requests], settings, Told, deadline=NEVER, parallelism=2
+        )
     assert [alive(pid) for pid in pids(marks)] == [False, False]
 
 
 def test_many_answers_keep_their_order(settings: Settings) -> None:
     """Reports come in the order of the requests, whatever the order of their ends."""
     requests = [Ask(word=str(number)) for number in range(5)]
-    told = run_in_children(f"{ROOM}:echo", settings, requests, Told, deadline=NEVER, parallelism=2)
+    told = run_in_children(
+        [(f"{ROOM}:echo", request) for request in requests], settings, Told, deadline=NEVER, parallelism=2
+    )
     assert [report.word.split()[0] for report in told] == ["0", "1", "2", "3", "4"]
 
 
@@ -275,7 +279,7 @@ from strongroom.deadline import Deadline
 from tests.flows.fake_operations import Ask, Told, settings_for
 requests = [Ask(word="program", folder={str(marks)!r})] * 2
 settings = settings_for(Path("/nonexistent"))
-run_in_children("{ROOM}:last", settings, requests, Told, deadline=Deadline.never(), parallelism=2)
+run_in_children([("{ROOM}:last", request) for request in requests], settings, Told, deadline=Deadline.never(), parallelism=2)
 """
     with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdin=subprocess.DEVNULL) as parent:
         wait_for_pids(marks, 4)
