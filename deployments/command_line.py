@@ -237,7 +237,9 @@ def demo(
 # ------------------------------------------------------------------------------------------ around them
 
 
-_CLICK_ERROR: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+_CLICK_ERROR: type[Exception] = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+)
 """What Typer raises for words that it cannot parse; it brings its own copy of click, or not, by version."""
 
 

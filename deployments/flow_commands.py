@@ -16,7 +16,7 @@ from deployments.printing import (
 )
 from deployments.running import prepare_prefect, run_flow
 from deployments.watching import Watcher
-from strongroom.config import Settings
+from strongroom.config import DEFAULT_PATH, Settings
 from strongroom.errors import IntegrityFailed, VerificationFailed
 from strongroom.keys import RECOVERY_FILE
 from strongroom.operations.messages import (
@@ -114,7 +114,8 @@ def run_serve(answer: Answer, config: Path | None, *, debug: bool) -> None:
     prepare_prefect(debug=debug)
     from deployments.serving import serve
 
-    serve(_configuration(config))
+    # Its processes read the file again, so here the environment alone is not enough.
+    serve(find_configuration(config) or DEFAULT_PATH)
     answer.give({"served": True})
 
 

@@ -5,7 +5,9 @@ temporary server for the time of the command.
 """
 
 import asyncio
+import logging
 import os
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -46,19 +48,30 @@ def run_flow(start: Callable[[], Coroutine[Any, Any, Value]], watcher: Watcher) 
 
     `start` is called once Prefect is ready, and imports the flow. Raises `OrchestratorUnavailable`.
     """
+    require_server()
     return asyncio.run(_watched(start, watcher))
+
+
+def stop_temporary_server() -> None:
+    """Stop the server that `run_flow` has started, if it has; the end of the process stops it too."""
+    if "prefect.server.api.server" in sys.modules:
+        from prefect.server.api.server import SubprocessASGIServer
+
+        # What was logged is sent in batches, and the last one needs the server.
+        for handler in logging.getLogger("prefect.flow_runs").handlers:
+            handler.flush()
+        SubprocessASGIServer().stop()
 
 
 async def _watched(start: Callable[[], Coroutine[Any, Any, Value]], watcher: Watcher) -> Value:
     from tasks.work import onlooker
 
-    _require_server()
     onlooker.set(watcher)
     return await start()
 
 
-def _require_server() -> None:
-    """See that Prefect's server answers, or start a temporary one."""
+def require_server() -> None:
+    """See that Prefect's server answers, or start a temporary one. Raises `OrchestratorUnavailable`."""
     import httpx
     from prefect.server.api.server import SubprocessASGIServer
     from prefect.settings import get_current_settings

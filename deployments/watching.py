@@ -36,6 +36,7 @@ class Watcher:
 
     def __init__(self, title: str) -> None:
         self.reports: list[Message] = []
+        self._title = title
         self._console = console_on(sys.stderr)
         self._interactive = self._console.is_terminal
         self._bar = Bar(
@@ -53,6 +54,7 @@ class Watcher:
 
     def __enter__(self) -> Self:
         self._bar.start()
+        self.describe(self._title)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -68,13 +70,12 @@ class Watcher:
         self._advance(seen)
         line = sentence(seen)
         if line:
-            self._console.print(line)
+            self._console.print("  " + line, style="dim")
 
     def describe(self, what: str) -> None:
         """Say what is going on now."""
-        self._bar.update(self._task, description=what)
-        if not self._interactive:
-            self._console.print(what)
+        self._bar.update(self._task, description=what, total=None)
+        self._console.print(what, style="bold")
 
     def last(self, kind: type[Report]) -> Report | None:
         """Return the newest report of a kind that was seen."""

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from prefect.logging import get_run_logger
 
+from strongroom.child_process import Crew
 from strongroom.config import Settings
 from strongroom.deadline import Deadline
 from strongroom.errors import DeadlineExceeded, StrongroomError
@@ -18,10 +19,11 @@ from tasks.work import FENCE_SECONDS, Work
 @asynccontextmanager
 async def limited(settings: Settings, seconds: float, setting: str) -> AsyncIterator[Work]:
     """Make the work that a flow does within so many seconds; log the advice of an error that ends it."""
-    work = Work(settings, Deadline.after(seconds, setting))
+    fence = seconds + FENCE_SECONDS if seconds > 0 else None
     try:
-        async with asyncio.timeout(seconds + FENCE_SECONDS if seconds > 0 else None):
-            yield work
+        with Crew() as crew:
+            async with asyncio.timeout(fence):
+                yield Work(settings, Deadline.after(seconds, setting), crew)
     except TimeoutError:
         error = DeadlineExceeded(setting=setting, limit_seconds=seconds)
         get_run_logger().error("%s: %s %s", error.code, error, error.advice())

@@ -1,8 +1,10 @@
-"""The child's side of `strongroom.children`: `python -m strongroom.child` runs one operation and answers.
+"""The child's side of `strongroom.children`: `python -m strongroom.child` runs operations and answers.
 
-The order (operation, settings with their secrets, request, time limit) comes as one line of JSON on standard
+An order (operation, settings with their secrets, request, time limit) comes as one line of JSON on standard
 input, never in arguments or environment. Answers leave as lines of JSON on standard output: progress,
 an announcement, and at the end a result or an error. Whatever libraries print goes to standard error.
+After a result the child waits for another order, because importing the engine takes longer than much of
+its work; after an error it ends.
 
 The child ends itself when its parent is gone, by two signs: the end of standard input, which also comes
 across containers, and on Linux a signal from the kernel. SIGTERM becomes an exception in the main thread,
@@ -13,13 +15,15 @@ import contextlib
 import faulthandler
 import importlib
 import os
+import queue
 import re
 import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import BinaryIO, NoReturn, TypeAlias, get_type_hints
@@ -91,12 +95,17 @@ class Channel:
         os.dup2(2, 1)
         self._writing = threading.Lock()
         self._next_progress = 0.0
+        self._waiting: queue.SimpleQueue[Order] = queue.SimpleQueue()
         self._released = threading.Event()
 
-    def read_order(self) -> Order:
-        """Wait for the order; then watch the rest of standard input from a thread."""
-        order = msgspec.json.decode(self._orders.readline(), type=Order)
+    def open(self) -> None:
+        """Watch standard input from a thread: for orders, a release, and its end."""
         threading.Thread(target=self._watch_orders, name="orders", daemon=True).start()
+
+    def next_order(self) -> Order:
+        """Wait for the next order."""
+        order = self._waiting.get()
+        self._released.clear()
         return order
 
     def send(self, line: Line) -> None:
@@ -121,22 +130,38 @@ class Channel:
             left = deadline.remaining()
 
     def _watch_orders(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, _PARENT_IS_GONE})
         while line := self._orders.readline():
             if line == RELEASE_LINE:
                 self._released.set()
-        # No parent holds the other end any more.
-        os.kill(os.getpid(), signal.SIGTERM)
+            else:
+                self._waiting.put(msgspec.json.decode(line, type=Order))
+        # No parent holds the other end any more. A signal to the process may reach any of its threads, and
+        # would then not wake the main one out of a system call.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
         time.sleep(GRACE_SECONDS)
         os._exit(1)
 
 
 def main() -> None:
-    """Run the one operation that standard input asks for, and exit 0 if it gave a result."""
+    """Run the operations that standard input asks for, until it ends or one of them fails."""
+    signal.signal(signal.SIGTERM, _terminate)
     channel = Channel()
-    order = channel.read_order()
-    _obey_parent(order)
+    channel.open()
+    failed = False
     try:
-        line = Line(result=msgspec.Raw(msgspec.json.encode(_perform(order, channel))))
+        while not failed:
+            failed = _obey(channel.next_order(), channel)
+    except (Terminated, BrokenPipeError):
+        failed = True
+    _leave(1 if failed else 0)
+
+
+def _obey(order: Order, channel: Channel) -> bool:
+    """Carry out one order and answer; True if it failed."""
+    try:
+        with _limits_of(order):
+            line = Line(result=msgspec.Raw(msgspec.json.encode(_perform(order, channel))))
     except StrongroomError as error:
         line = Line(error=Failure(error.code, _plain(error.context)))
     except KeyboardInterrupt:
@@ -144,10 +169,8 @@ def main() -> None:
     except BaseException as error:  # noqa: BLE001  (the border of the process: everything becomes an answer)
         _print_stack(error)
         line = Line(error=Failure(detail=_kind_and_place(error)))
-    _ignore_signals()
-    with contextlib.suppress(BrokenPipeError):
-        channel.send(line)
-    _leave(0 if line.error is None else 1)
+    channel.send(line)
+    return line.error is not None
 
 
 def _perform(order: Order, channel: Channel) -> Message:
@@ -190,16 +213,20 @@ def _deadline(order: Order) -> Deadline:
 # ---------------------------------------------------------------- signals
 
 
-def _obey_parent(order: Order) -> None:
-    """End when told to, when the parent dies, and for certain some time after the limit."""
-    signal.signal(signal.SIGTERM, _terminate)
+@contextmanager
+def _limits_of(order: Order) -> Iterator[None]:
+    """End when the parent dies, and for certain some time after the limit of the order."""
     signal.signal(_PARENT_IS_GONE, lambda number, frame: _terminate_if_orphan(order.parent, number, frame))
     _ask_kernel_for_signal()
     if os.getppid() != order.parent:
-        raise SystemExit(1)
+        raise Terminated
     if order.remaining_seconds is not None:
         # A thread of C that needs no interpreter lock: also ends a call into a library that never returns.
         faulthandler.dump_traceback_later(max(0.0, order.remaining_seconds) + 4 * GRACE_SECONDS, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _ask_kernel_for_signal() -> None:

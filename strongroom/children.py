@@ -9,7 +9,8 @@ core of its own. Errors come back as the same class that the child raised. Examp
         run_in_children(orders, settings, UnitReport, deadline=deadline, parallelism=2)
 
 `await_child` and `HeldChild` are the same for asyncio. What is started here is ended here: every way out
-of these functions ends the process and, within `GRACE_SECONDS`, kills it.
+of these functions ends the process and, within `GRACE_SECONDS`, kills it. Only with a `Crew` does a process
+that has answered stay for the next operation, until the crew is closed.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from strongroom.child_process import Answer, Child, Sendable, ignore_progress
+from strongroom.child_process import Answer, Child, Crew, Sendable, ignore_progress
 from strongroom.deadline import Deadline
 from strongroom.errors import ChildDied
 from strongroom.operations.context import Progress
@@ -60,8 +61,10 @@ def run_in_children(
     The first error ends all the others and is raised once they are gone. `on_progress` is called from
     several threads.
     """
-    children = [Child(name, settings, request, answer, deadline=deadline) for name, request in orders]
-    with ThreadPoolExecutor(parallelism, thread_name_prefix="children") as pool:
+    with Crew() as crew, ThreadPoolExecutor(parallelism, thread_name_prefix="children") as pool:
+        children = [
+            Child(name, settings, request, answer, deadline=deadline, crew=crew) for name, request in orders
+        ]
         futures = [pool.submit(child.run, on_progress) for child in children]
         try:
             for done in as_completed(futures):
@@ -69,7 +72,7 @@ def run_in_children(
         finally:
             for child in children:
                 child.end_soon()
-    return [future.result() for future in futures]
+        return [future.result() for future in futures]
 
 
 @contextmanager
@@ -94,13 +97,14 @@ async def await_child(
     *,
     deadline: Deadline,
     on_progress: Callable[[Progress], None] = ignore_progress,
+    crew: Crew | None = None,
 ) -> Answer:
     """Run one operation in a child process; cancelling the await ends the process.
 
     `on_progress` is called in the event loop's thread.
     """
     loop = asyncio.get_running_loop()
-    child = Child(operation, settings, request, answer, deadline=deadline)
+    child = Child(operation, settings, request, answer, deadline=deadline, crew=crew)
 
     def relay(progress: Progress) -> None:
         with contextlib.suppress(RuntimeError):
@@ -128,8 +132,9 @@ class HeldChild(Generic[Answer]):
         announcement: type[Answer],
         *,
         deadline: Deadline,
+        crew: Crew | None = None,
     ) -> None:
-        self._child = Child(operation, settings, request, announcement, deadline=deadline)
+        self._child = Child(operation, settings, request, announcement, deadline=deadline, crew=crew)
         self._end: asyncio.Future[Answer] | None = None
 
     async def __aenter__(self) -> Self:

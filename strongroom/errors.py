@@ -466,6 +466,14 @@ class PlanChanged(CaptureError):
     hint = "Start the backup again; its plan is made anew."
 
 
+class SnapshotLost(CaptureError, Transient):
+    """The session that held snapshot and locks ended while rows were still being read."""
+
+    code = "SR-0310"
+    message = "The session that held the backup's snapshot and locks has ended."
+    hint = "The server was restarted, or cut the session. Nothing of this run is listed; run it again."
+
+
 class SchemaDumpFailed(CaptureError):
     """pg_dump did not deliver the schema."""
 
@@ -1202,6 +1210,14 @@ class DataDocsNotWritten(IntegrityError):
     code = "SR-1004"
     message = "The Data Docs could not be written to {folder}: {reason}."
     hint = "Give a folder that can be written and has some megabytes of room, or leave the Data Docs out."
+
+
+class DemoNotProven(IntegrityError):
+    """The demo ran to its end, and something that it claims did not come out true."""
+
+    code = "SR-1070"
+    message = "The demo could not prove: {claims}."
+    hint = "This is a defect. Run `strongroom demo --keep --debug` and report its output."
 
 
 # ---------------------------------------------------------------- SR-11xx limits

@@ -16,7 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
 from strongroom.child import GRACE_SECONDS
-from strongroom.child_process import Answer, ignore_progress
+from strongroom.child_process import Answer, Crew, ignore_progress
 from strongroom.children import HeldChild, await_child
 from strongroom.config import Settings
 from strongroom.deadline import Deadline
@@ -44,14 +44,15 @@ onlooker: ContextVar[Callable[[Message | Progress], None]] = ContextVar("onlooke
 
 
 class Work:
-    """Settings and the deadline that all tasks of a flow share.
+    """What all tasks of a flow share: the settings, the deadline, and the processes that wait for work.
 
     Not a dataclass: Prefect walks through those on the way into a task, down into the secrets.
     """
 
-    def __init__(self, settings: Settings, deadline: Deadline) -> None:
+    def __init__(self, settings: Settings, deadline: Deadline, crew: Crew | None = None) -> None:
         self.settings = settings
         self.deadline = deadline
+        self._crew = crew
 
     async def do(self, step: Step[Request, Report], request: Request) -> Report:
         """Run one task on a request, with the retries of the settings and within the time that is left."""
@@ -70,11 +71,18 @@ class Work:
     def within(self, seconds: float, setting: str) -> "Work":
         """Return the same work with a deadline of its own, if that comes first."""
         own = Deadline.after(seconds, setting)
-        return Work(self.settings, own) if own.at < self.deadline.at else self
+        return Work(self.settings, own, self._crew) if own.at < self.deadline.at else self
 
     def hold(self, operation: str, request: Message, announcement: type[Answer]) -> HeldChild[Answer]:
         """Return an operation that will hold something, for use as an asynchronous context manager."""
-        return HeldChild(OPERATIONS + operation, self.settings, request, announcement, deadline=self.deadline)
+        return HeldChild(
+            OPERATIONS + operation,
+            self.settings,
+            request,
+            announcement,
+            deadline=self.deadline,
+            crew=self._crew,
+        )
 
     async def carry(self, operation: str, request: Message, answer: type[Answer]) -> Answer:
         """Run an operation in a child process and return its report. This is what tasks consist of."""
@@ -91,6 +99,7 @@ class Work:
             answer,
             deadline=self.deadline,
             on_progress=on_progress,
+            crew=self._crew,
         )
 
 

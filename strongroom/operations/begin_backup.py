@@ -8,7 +8,7 @@ import datetime as dt
 from strongroom.catalog.catalog import Catalog
 from strongroom.catalog.kinds import KindChoice, choose_kind, history_obstacle
 from strongroom.config import Settings
-from strongroom.errors import FormatError, ObjectMissing
+from strongroom.errors import FormatError, KeyringError, ObjectMissing
 from strongroom.format.documents import FORMAT, BackupPlan, Manifest, PlannedTable, PlannedUnit
 from strongroom.ids import BackupId, new_backup_id
 from strongroom.operations.context import Context
@@ -115,17 +115,21 @@ def _find_attempt(
     held: HeldSnapshot,
     now: dt.datetime,
 ) -> BackupPlan | None:
-    """Return the newest interrupted attempt at the same backup, if it is recent and of the same history."""
-    listed = {manifest.id for manifest in catalog.backups}
+    """Return the newest interrupted attempt at the same backup, if it is recent and of the same history.
+
+    One that is older than a listed backup of the source is over: that backup may have built on it, and two
+    fulls must not share its packs.
+    """
+    newest = max((manifest.id for manifest in catalog.backups if manifest.source == source), default="")
     parent = choice.parent.id if choice.parent else ""
     names = [stored.name for stored in repository.store.list(layout.ATTEMPTS)]
     for name in reversed(names):
         backup = layout.backup_of(name)
-        if backup in listed:
-            continue
+        if backup <= newest:
+            return None
         try:
             plan = repository.read_plan(backup)
-        except (FormatError, ObjectMissing):
+        except (FormatError, KeyringError, ObjectMissing):
             # An attempt is only worth time; the next verification names what is damaged.
             continue
         if now - plan.started_at > _RESUME_WITHIN:

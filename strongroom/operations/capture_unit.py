@@ -6,6 +6,7 @@ once its unit document is stored.
 
 import time
 
+from strongroom.catalog.comparison import scratch_reason
 from strongroom.config import Settings
 from strongroom.errors import PlanChanged
 from strongroom.format.documents import (
@@ -21,6 +22,7 @@ from strongroom.operations.context import Context, Progress
 from strongroom.operations.messages import CaptureUnit, UnitReport
 from strongroom.postgres.capture import CaptureCounts, TableCapture
 from strongroom.postgres.connection import Connection, connect, snapshot_transaction
+from strongroom.postgres.snapshot import require_held
 from strongroom.repository.known import KnownRows, KnownTable
 from strongroom.repository.opening import open_repository
 from strongroom.repository.repository import Repository
@@ -36,11 +38,10 @@ def capture_unit(settings: Settings, request: CaptureUnit, context: Context) -> 
     if unit is None:
         raise PlanChanged(backup=request.backup, unit=request.unit)
     work = _UnitCapture(settings, plan, unit, repository, context)
-    with (
-        connect(settings.conninfo(), context.deadline, application_name="strongroom capture") as connection,
-        snapshot_transaction(connection, request.snapshot),
-    ):
-        document = work.run(connection)
+    with connect(settings.conninfo(), context.deadline, application_name="strongroom capture") as connection:
+        with snapshot_transaction(connection, request.snapshot):
+            document = work.run(connection)
+        require_held(connection, request.snapshot)
     totals = work.totals(time.monotonic() - started[0], time.process_time() - started[1])
     return UnitReport(
         backup=plan.id, unit=unit.number, document=document, totals=totals, findings=work.findings()
@@ -71,11 +72,9 @@ class _UnitCapture:
             stored_limit=settings.backup.max_backup_size,
         )
         oids = [plan.tables[s.table].facts.oid for s in unit.slices]
-        self._parent = (
-            KnownRows.of_backup(repository, repository.read_manifest(plan.parent), oids)
-            if plan.parent
-            else None
-        )
+        manifest = repository.read_manifest(plan.parent) if plan.parent else None
+        self._parent = KnownRows.of_backup(repository, manifest, oids) if manifest else None
+        self._parent_facts = {entry.facts.oid: entry.facts for entry in manifest.tables} if manifest else {}
         self._attempt = (
             KnownRows.of_attempt(repository, repository.read_plan(plan.resumes)) if plan.resumes else None
         )
@@ -109,6 +108,9 @@ class _UnitCapture:
             return None
         if self._attempt and self._attempt.covers(oid, width, piece.first_extent, piece.extents):
             return self._attempt.table(oid)
+        # The plan compared the table with the attempt, if that knew it; the parent may be older than a change.
+        if scratch_reason(self._parent_facts.get(oid), planned.facts):
+            return None
         if self._parent and self._parent.width(oid) in {0, width}:
             return self._parent.table(oid)
         return None

@@ -39,6 +39,8 @@ SELECT 'function', n.nspname, format('%I.%I(%s)', n.nspname, p.proname,
        CASE p.prokind WHEN 'a' THEN oidvectortypes(p.proargtypes) ELSE pg_get_function_identity_arguments(p.oid) END),
        '', p.proowner, p.proacl, acldefault('f', p.proowner), p.oid, 'pg_proc'::regclass, 0
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+-- The constructors of range types are the bootstrap superuser's, whoever made the type.
+WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'i')
 UNION ALL
 SELECT 'type', n.nspname, format('%I.%I', n.nspname, t.typname), '', t.typowner, t.typacl,
        acldefault('T', t.typowner), t.oid, 'pg_type'::regclass, 0

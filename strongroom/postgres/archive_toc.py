@@ -9,6 +9,7 @@ ambiguous; so the archive's own head is read instead. Its layout is that of arch
     entries[0].description, entries[0].schema, entries[0].tag, entries[0].definition
 """
 
+import re
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -51,14 +52,23 @@ def read_toc(archive: bytes) -> tuple[TocEntry, ...]:
         raise ArchiveUnreadable(detail="its table of contents is damaged") from error
 
 
+def entry_name(entry: TocEntry) -> str:
+    """Name an entry for people: kind and qualified name, on one line."""
+    name = f"{entry.schema}.{entry.tag}" if entry.schema else entry.tag
+    return " ".join(f"{entry.description} {name}".split())
+
+
 def read_dump_major(archive: bytes) -> int:
     """Read the major version of the pg_dump that made the archive; its pg_restore can read it."""
     try:
         reader = _Reader(archive)
         _read_head(reader)
-        return int(reader.dumped_with.split(".", 1)[0].rstrip("abcdefghijklmnopqrstuvwxyz"))
     except (IndexError, ValueError) as error:
         raise ArchiveUnreadable(detail="its head is damaged") from error
+    major = re.match(r"\d+", reader.dumped_with)
+    if major is None:
+        raise ArchiveUnreadable(detail="it does not say which pg_dump made it")
+    return int(major.group())
 
 
 def _read_entries(reader: "_Reader") -> tuple[TocEntry, ...]:

@@ -9,11 +9,12 @@ server. Example:
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 
 import psycopg
 from psycopg import errors as pg
+from psycopg.pq import TransactionStatus
 
 from strongroom.deadline import Deadline
 from strongroom.errors import (
@@ -21,6 +22,7 @@ from strongroom.errors import (
     LoginRefused,
     MissingRight,
     RowSecurityActive,
+    SnapshotLost,
     SourceQueryFailed,
     SourceUnavailable,
     StatementTimedOut,
@@ -42,11 +44,15 @@ SESSION_SETTINGS: Mapping[str, str] = {
     "xmloption": "content",
     "lc_monetary": "C",
     "synchronize_seqscans": "off",
+    "max_parallel_workers_per_gather": "0",
     "quote_all_identifiers": "off",
     "idle_in_transaction_session_timeout": "0",
     "lock_timeout": "0",
 }
-"""Set in every session; `lc_monetary` because the text of `money` depends on it."""
+"""Set in every session; `lc_monetary` because the text of `money` depends on it, no parallel workers because
+rows and their tuple ids are paired by their order."""
+
+_CANCEL_SECONDS = 2.0
 
 _KEEPALIVE = {
     "keepalives": "1",
@@ -106,20 +112,40 @@ def apply_settings(connection: Connection, deadline: Deadline) -> None:
 
 @contextmanager
 def snapshot_transaction(connection: Connection, snapshot: str) -> Iterator[None]:
-    """Run a block inside the exported snapshot, reading only."""
+    """Run a block inside the exported snapshot, reading only; raise `SnapshotLost` if nobody holds it any more."""
     # SET TRANSACTION SNAPSHOT takes a literal only; the name is hexadecimal and dashes.
     if not all(character in "0123456789ABCDEFabcdef-" for character in snapshot):
         raise SourceQueryFailed(object="snapshot", detail="malformed snapshot name", sqlstate="")
     with translated(f"snapshot {snapshot}"):
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         try:
-            connection.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+            _import(connection, snapshot)
             yield
         except BaseException:
-            if not connection.closed:
-                connection.rollback()
+            abandon(connection)
             raise
         connection.execute("COMMIT")
+
+
+def _import(connection: Connection, snapshot: str) -> None:
+    try:
+        connection.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+    except (pg.InvalidParameterValue, pg.UndefinedObject, pg.ObjectNotInPrerequisiteState) as error:
+        # The name was exported by this very backup, so its session is gone, whichever way the server words it.
+        raise SnapshotLost from error
+
+
+def abandon(connection: Connection) -> None:
+    """End a transaction whose outcome does not matter, without hiding why that is so by an error of its own."""
+    if connection.closed:
+        return
+    with suppress(psycopg.Error):
+        if connection.info.transaction_status == TransactionStatus.ACTIVE:
+            # In the middle of a COPY nothing can be sent but the request to cancel.
+            connection.cancel_safe(timeout=_CANCEL_SECONDS)
+            connection.close()
+        else:
+            connection.rollback()
 
 
 @contextmanager

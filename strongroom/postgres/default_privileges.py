@@ -4,7 +4,7 @@ Neutral means that new objects are their owner's alone, so that nobody reads a h
 entry for a schema adds to what everywhere applies; an entry for everywhere replaces Postgres's default. For
 example:
 
-    statements, findings = default_statements(facts.default_access, current, facts, destination_major=18)
+    statements, findings = default_statements(facts, current, restoring_role="postgres", …)
 """
 
 from collections.abc import Iterable
@@ -46,7 +46,12 @@ def neutral_statements(
 
 
 def default_statements(
-    facts: DatabaseFacts, current: Iterable[DefaultAccess], *, destination_major: int, roles: frozenset[str]
+    facts: DatabaseFacts,
+    current: Iterable[DefaultAccess],
+    *,
+    restoring_role: str,
+    destination_major: int,
+    roles: frozenset[str],
 ) -> tuple[list[Statement], tuple[Finding, ...]]:
     """Plan the backup's default privileges; those of the platform's roles are only compared."""
     source_major = facts.server_version // 10000
@@ -69,7 +74,7 @@ def default_statements(
             grantee: privileges for grantee, privileges in want.items() if grantee in roles or not grantee
         }
         changes = _changes(key, have, want)
-        if changes and is_platform_role(key[0]):
+        if changes and is_platform_role(key[0]) and key[0] != restoring_role:
             findings.append(_not_ours(key, changes))
         else:
             statements += changes
@@ -99,8 +104,7 @@ def _changes(key: Key, have: Held, want: Held) -> list[Statement]:
     prefix = f"ALTER DEFAULT PRIVILEGES FOR ROLE {quote_identifier(role)}{where} "
     name = f"default privileges of {role} on {kind.lower()}" + (f" in schema {schema}" if schema else "")
     return [
-        # Here, as nowhere else, CASCADE is not yet known to be meant: there is nothing to cascade to.
-        Statement(name, sql.removesuffix(" CASCADE"))
+        Statement(name, sql)
         for sql in grant_changes(have, want, lambda privileges: ", ".join(sorted(privileges)), kind, prefix)
     ]
 

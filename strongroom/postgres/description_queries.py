@@ -110,7 +110,8 @@ WHERE coalesce(c.relkind, 'c') = 'c' AND NOT (t.typelem <> 0 AND t.typsubscript 
   AND {_free("pg_type", "t.oid")}""",
     "operator": f"""
 SELECT n.nspname, format('%I.%s (%s, %s)', n.nspname, o.oprname, format_type(nullif(o.oprleft, 0), NULL),
-    format_type(o.oprright, NULL)), false, jsonb_build_object('function', o.oprcode::regprocedure::text,
+    format_type(o.oprright, NULL)), false, jsonb_build_object(
+    'owner', pg_get_userbyid(o.oprowner), 'function', o.oprcode::regprocedure::text,
     'commutator', o.oprcom::regoperator::text, 'negator', o.oprnegate::regoperator::text, 'merges', o.oprcanmerge,
     'hashes', o.oprcanhash, 'restrict', o.oprrest::text, 'join', o.oprjoin::text)
 FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace WHERE {_free("pg_operator", "o.oid")}""",
@@ -126,18 +127,21 @@ FROM pg_opclass o JOIN pg_namespace n ON n.oid = o.opcnamespace JOIN pg_am a ON 
 WHERE {_free("pg_opclass", "o.oid")}""",
     "collation": f"""
 SELECT n.nspname, format('%I.%I', n.nspname, o.collname), false,
-    jsonb_build_object('provider', o.collprovider, 'collate', o.collcollate, 'ctype', o.collctype,
+    jsonb_build_object('owner', pg_get_userbyid(o.collowner),
+    'provider', o.collprovider, 'collate', o.collcollate, 'ctype', o.collctype,
     'deterministic', o.collisdeterministic,
     'locale', coalesce(to_jsonb(o) ->> 'colllocale', to_jsonb(o) ->> 'colliculocale'))
 FROM pg_collation o JOIN pg_namespace n ON n.oid = o.collnamespace WHERE {_free("pg_collation", "o.oid")}""",
     "text search configuration": f"""
-SELECT n.nspname, format('%I.%I', n.nspname, x.cfgname), false, jsonb_build_object('parser',
+SELECT n.nspname, format('%I.%I', n.nspname, x.cfgname), false, jsonb_build_object(
+    'owner', pg_get_userbyid(x.cfgowner), 'parser',
     (SELECT prsname FROM pg_ts_parser r WHERE r.oid = x.cfgparser), 'map', (SELECT jsonb_agg(jsonb_build_array(
     m.maptokentype, m.mapseqno, m.mapdict::regdictionary::text) ORDER BY m.maptokentype, m.mapseqno)
     FROM pg_ts_config_map m WHERE m.mapcfg = x.oid))
 FROM pg_ts_config x JOIN pg_namespace n ON n.oid = x.cfgnamespace WHERE {_free("pg_ts_config", "x.oid")}""",
     "text search dictionary": f"""
-SELECT n.nspname, format('%I.%I', n.nspname, x.dictname), false, jsonb_build_object('options', x.dictinitoption,
+SELECT n.nspname, format('%I.%I', n.nspname, x.dictname), false, jsonb_build_object(
+    'owner', pg_get_userbyid(x.dictowner), 'options', x.dictinitoption,
     'template', (SELECT tmplname FROM pg_ts_template t WHERE t.oid = x.dicttemplate))
 FROM pg_ts_dict x JOIN pg_namespace n ON n.oid = x.dictnamespace WHERE {_free("pg_ts_dict", "x.oid")}""",
     "sequence": f"""
@@ -152,7 +156,8 @@ FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON 
 WHERE {_free("pg_class", "c.oid")} AND c.relpersistence <> 't'""",
     "statistics": f"""
 SELECT n.nspname, format('%I.%I', n.nspname, s.stxname), false,
-    jsonb_build_object('definition', pg_get_statisticsobjdef(s.oid), 'target', nullif(s.stxstattarget, -1))
+    jsonb_build_object('owner', pg_get_userbyid(s.stxowner),
+    'definition', pg_get_statisticsobjdef(s.oid), 'target', nullif(s.stxstattarget, -1))
 FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE {_free("pg_statistic_ext", "s.oid")}""",
     "cast": f"""
 SELECT '', format('%s as %s', format_type(c.castsource, NULL), format_type(c.casttarget, NULL)), false,

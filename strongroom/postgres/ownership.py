@@ -7,6 +7,7 @@ A restore makes everything as its own role; what belonged to another is handed o
 
 from collections.abc import Iterable
 
+from strongroom.postgres.archive_toc import TocEntry, entry_name
 from strongroom.postgres.database_facts import Access, DatabaseFacts
 from strongroom.postgres.digest import quote_identifier
 from strongroom.postgres.privileges import access_key
@@ -24,6 +25,15 @@ _KEYWORDS = {
     "foreign server": "SERVER",
     "large object": "LARGE OBJECT",
 }
+_WITHOUT_PRIVILEGES = frozenset(
+    {
+        "COLLATION",
+        "CONVERSION",
+        "STATISTICS",
+        "TEXT SEARCH CONFIGURATION",
+        "TEXT SEARCH DICTIONARY",
+    }
+)
 OWNED_IN_ORDER = (
     tuple(kind for kind in _KEYWORDS if kind not in {"sequence", "schema"}),
     ("sequence",),
@@ -47,6 +57,23 @@ def ownership_statements(
         for a in sorted(wanted, key=lambda a: (places[a.kind], a.identity))
         if owners.get(access_key(a), a.owner) != a.owner
     ]
+
+
+def other_ownership_statements(entries: Iterable[TocEntry], restoring_role: str) -> list[Statement]:
+    """Plan to hand over restored objects that have an owner but no privileges; each may be refused."""
+    return [
+        Statement(
+            f"owner of {entry_name(entry)}",
+            f"ALTER {entry.description} {_sql_name(entry)} OWNER TO {quote_identifier(entry.owner)}",
+        )
+        for entry in entries
+        if entry.description in _WITHOUT_PRIVILEGES and entry.owner not in {restoring_role, ""}
+    ]
+
+
+def _sql_name(entry: TocEntry) -> str:
+    name = quote_identifier(entry.tag)
+    return f"{quote_identifier(entry.schema)}.{name}" if entry.schema else name
 
 
 def admission_statements(facts: DatabaseFacts) -> list[Statement]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from strongroom.deadline import Deadline
 from strongroom.errors import ProgramFailed, SchemaDumpFailed, SchemaRestoreFailed
 from strongroom.format.documents import Finding
-from strongroom.postgres.archive_toc import TocEntry, read_dump_major, read_toc
+from strongroom.postgres.archive_toc import TocEntry, entry_name, read_dump_major, read_toc
 from strongroom.postgres.client_programs import effective_conninfo, run_program
 from strongroom.postgres.connection import connect, snapshot_transaction, translated
 from strongroom.postgres.program_failures import translate_failure
@@ -120,7 +120,8 @@ def replay(
     with ExitStack() as stack:
         archive_path, archive_fd = stack.enter_context(_in_memory(archive))
         list_path, list_fd = stack.enter_context(_in_memory(wanted))
-        arguments = ["--dbname=", "--no-password", "--exit-on-error", "--no-owner", "--no-acl"]
+        # Only when it is verbose does it say which entry failed.
+        arguments = ["--dbname=", "--no-password", "--exit-on-error", "--verbose", "--no-owner", "--no-acl"]
         arguments += ["--no-tablespaces", f"--use-list={list_path}"]
         arguments += ["--single-transaction"] if in_one_transaction else [f"--jobs={jobs}"]
         outcome = run_program(
@@ -145,12 +146,6 @@ def _failure(
         return translate_failure(program, status, stderr, secret)
     entry = next((e for e in entries if e.dump_id == int(named.group(1))), None)
     return SchemaRestoreFailed(object=entry_name(entry) if entry else "an object", detail=said.group(1))
-
-
-def entry_name(entry: TocEntry) -> str:
-    """Name an entry for people: kind and qualified name, on one line."""
-    name = f"{entry.schema}.{entry.tag}" if entry.schema else entry.tag
-    return " ".join(f"{entry.description} {name}".split())
 
 
 @contextmanager

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from strongroom.deadline import Deadline
 from strongroom.errors import CatalogUnsteady, MissingRight, TableChanged
 from strongroom.format.documents import Finding, SequenceState, SnapshotFacts, TableFacts
-from strongroom.postgres.connection import Connection, connect, translated
+from strongroom.postgres.connection import (
+    Connection,
+    abandon,
+    connect,
+    snapshot_transaction,
+    translated,
+)
 from strongroom.postgres.digest import quote_identifier
 from strongroom.postgres.introspection import list_sequences, list_tables, read_snapshot_facts
 
@@ -50,8 +56,17 @@ def hold_snapshot(conninfo: Mapping[str, str], deadline: Deadline) -> Iterator[H
         try:
             yield held
         finally:
-            if not connection.closed:
-                connection.rollback()
+            # If the server has cut this session, those who read know: `require_held`.
+            abandon(connection)
+
+
+def require_held(connection: Connection, snapshot: str) -> None:
+    """Raise `SnapshotLost` unless the session that exported the snapshot still holds it, and so its locks.
+
+    To be called after reading: if the locks had gone before, a TRUNCATE could have emptied a table under it.
+    """
+    with snapshot_transaction(connection, snapshot):
+        pass
 
 
 def _try_to_hold(connection: Connection) -> HeldSnapshot | None:

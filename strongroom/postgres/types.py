@@ -11,23 +11,18 @@ from dataclasses import dataclass, field
 from strongroom.postgres.connection import Connection
 
 _REG_LISTINGS = {
-    24: ("regproc", "SELECT oid, proname || '/' || pronamespace FROM pg_proc WHERE oid >= 16384"),
-    2202: ("regprocedure", "SELECT oid, proname || '/' || pronamespace FROM pg_proc WHERE oid >= 16384"),
-    2203: ("regoper", "SELECT oid, oprname || '/' || oprnamespace FROM pg_operator WHERE oid >= 16384"),
-    2204: ("regoperator", "SELECT oid, oprname || '/' || oprnamespace FROM pg_operator WHERE oid >= 16384"),
-    2205: ("regclass", "SELECT oid, relname || '/' || relnamespace FROM pg_class WHERE oid >= 16384"),
-    2206: ("regtype", "SELECT oid, typname || '/' || typnamespace FROM pg_type WHERE oid >= 16384"),
-    3734: ("regconfig", "SELECT oid, cfgname || '/' || cfgnamespace FROM pg_ts_config WHERE oid >= 16384"),
-    3769: (
-        "regdictionary",
-        "SELECT oid, dictname || '/' || dictnamespace FROM pg_ts_dict WHERE oid >= 16384",
-    ),
+    24: ("regproc", "SELECT oid, oid::regproc FROM pg_proc WHERE oid >= 16384"),
+    1033: ("aclitem", "SELECT oid, rolname FROM pg_roles"),
+    2202: ("regprocedure", "SELECT oid, oid::regprocedure FROM pg_proc WHERE oid >= 16384"),
+    2203: ("regoper", "SELECT oid, oid::regoper FROM pg_operator WHERE oid >= 16384"),
+    2204: ("regoperator", "SELECT oid, oid::regoperator FROM pg_operator WHERE oid >= 16384"),
+    2205: ("regclass", "SELECT oid, oid::regclass FROM pg_class WHERE oid >= 16384"),
+    2206: ("regtype", "SELECT oid, oid::regtype FROM pg_type WHERE oid >= 16384"),
+    3734: ("regconfig", "SELECT oid, oid::regconfig FROM pg_ts_config WHERE oid >= 16384"),
+    3769: ("regdictionary", "SELECT oid, oid::regdictionary FROM pg_ts_dict WHERE oid >= 16384"),
     4089: ("regnamespace", "SELECT oid, nspname FROM pg_namespace"),
     4096: ("regrole", "SELECT oid, rolname FROM pg_roles"),
-    4191: (
-        "regcollation",
-        "SELECT oid, collname || '/' || collnamespace FROM pg_collation WHERE oid >= 16384",
-    ),
+    4191: ("regcollation", "SELECT oid, oid::regcollation FROM pg_collation WHERE oid >= 16384"),
 }
 """Types whose text is the name of a catalog object: a fact is the digest of all names of that catalog."""
 
@@ -83,7 +78,7 @@ class TypeCatalog:
         if oid not in self._reg_digests:
             name, listing = _REG_LISTINGS[oid]
             row = self.connection.execute(
-                f"SELECT coalesce(md5(string_agg(o || ' ' || n, ',' ORDER BY o)), '') FROM ({listing}) AS l (o, n)"
+                f"SELECT coalesce(md5(string_agg(o || ' ' || n::text, ',' ORDER BY o)), '') FROM ({listing}) AS l (o, n)"
             ).fetchone()
             self._reg_digests[oid] = f"names behind {name}: {row[0] if row else ''}"
         return self._reg_digests[oid]

@@ -32,6 +32,8 @@ OLDEST_MAJOR, NEWEST_MAJOR = 15, 18
 ANSWER_SECONDS = 8.0
 """How long a probe may wait for an answer: a pooler without a free session lets it wait for minutes."""
 
+_ROUNDS_BEHIND_POOLER = 6
+
 _PID = "SELECT pg_backend_pid()"
 
 
@@ -93,22 +95,30 @@ def address_of(connection: Connection) -> str:
 def _require_kept_processes(first: Connection, second: Connection, deadline: Deadline) -> None:
     """Ask both connections in turn which server process they talk to, each once while the other holds its own.
 
-    A transaction pooler gives what one connection just left to the other, or sends the first one on.
+    A transaction pooler gives what one connection just left to the other, or sends the first one on. Where others
+    use it too, it may by chance do neither, so that a pooler of whatever kind is asked more than once.
     """
-    processes: dict[Connection, list[int]] = {first: [], second: []}
-    for holder, other in ((second, first), (first, second)):
-        processes[other].append(_process(other, deadline))
+    processes: dict[Connection, set[int]] = {first: set(), second: set()}
+    rounds = 1 if _is_direct(first, deadline) and _is_direct(second, deadline) else _ROUNDS_BEHIND_POOLER
+    for holder, other in ((second, first), (first, second)) * rounds:
+        processes[other].add(_process(other, deadline))
         with _transaction(holder, deadline):
-            processes[holder].append(_process(holder, deadline))
-            if set(processes[holder]) & set(processes[other]):
-                raise TransactionPooler(
-                    address=address_of(first), detail="two connections were given the same server process"
-                )
-            processes[other].append(_process(other, deadline))
-    if any(len(set(seen)) > 1 for seen in processes.values()):
-        raise TransactionPooler(
-            address=address_of(first), detail="one connection was given different server processes in turn"
-        )
+            processes[holder].add(_process(holder, deadline))
+            processes[other].add(_process(other, deadline))
+        if processes[first] & processes[second]:
+            raise TransactionPooler(
+                address=address_of(first), detail="two connections were given the same server process"
+            )
+        if any(len(seen) > 1 for seen in processes.values()):
+            raise TransactionPooler(
+                address=address_of(first),
+                detail="one connection was given different server processes in turn",
+            )
+
+
+def _is_direct(connection: Connection, deadline: Deadline) -> bool:
+    """Tell whether the process that answers is the one that took the login: poolers take logins themselves."""
+    return connection.info.backend_pid == _process(connection, deadline)
 
 
 def _require_shared_snapshot(first: Connection, second: Connection, deadline: Deadline) -> None:

@@ -5,7 +5,8 @@ constraints, triggers, policies, sequences, large objects, owners, exact privile
 what the user attached to the platform's objects, publications, secrets, settings.
 
 Each half may run again after it failed. What pg_restore makes before the rows is one transaction, so it is
-there as a whole or not at all; afterwards, what is there already is left out. Until the privileges are
+there as a whole or not at all (unless it is more than the server has locks for: then a failure asks for a
+new destination); afterwards, what is there already is left out. Until the privileges are
 made, nobody but the owner can see what is being restored. For example:
 
     findings = restore_before_rows(conninfo, archive, facts, deadline)
@@ -16,16 +17,21 @@ made, nobody but the owner can see what is being restored. For example:
 from collections.abc import Iterable, Mapping, Sequence
 
 from strongroom.deadline import Deadline
-from strongroom.errors import DestinationNotEmpty
-from strongroom.format.documents import Finding, SequenceState
+from strongroom.errors import DestinationNotEmpty, StatementRefused
+from strongroom.format.documents import Finding, SequenceState, Severity
 from strongroom.postgres.access_reading import read_access, read_default_access
 from strongroom.postgres.archive_selection import Decision, identity, is_remade_safely, select_entries
-from strongroom.postgres.archive_toc import Section, read_toc
+from strongroom.postgres.archive_toc import Section, entry_name, read_toc
 from strongroom.postgres.connection import Connection, connect, translated
 from strongroom.postgres.database_facts import DatabaseFacts
 from strongroom.postgres.default_privileges import default_statements, neutral_statements
 from strongroom.postgres.large_objects import write_large_objects
-from strongroom.postgres.ownership import OWNED_IN_ORDER, admission_statements, ownership_statements
+from strongroom.postgres.ownership import (
+    OWNED_IN_ORDER,
+    admission_statements,
+    other_ownership_statements,
+    ownership_statements,
+)
 from strongroom.postgres.present_objects import present_objects
 from strongroom.postgres.privileges import access_statements, managed_statements
 from strongroom.postgres.roles import (
@@ -35,12 +41,17 @@ from strongroom.postgres.roles import (
     restore_settings,
     role_names,
 )
-from strongroom.postgres.schema_archive import entry_name, replay
+from strongroom.postgres.schema_archive import replay
 from strongroom.postgres.sequences_in import set_sequences
 from strongroom.postgres.statements import Statement, attempt_all, run_all
 from strongroom.recovery.extensions import make_queues, make_schemas_and_extensions
 from strongroom.recovery.publications import publication_statements
 from strongroom.supabase.vault_secrets import create_vault_secrets
+
+_LOCKS = """
+SELECT current_setting('max_locks_per_transaction')::int * current_setting('max_connections')::int
+"""
+_LOCKS_PER_OBJECT = 5
 
 
 def restore_before_rows(
@@ -57,7 +68,8 @@ def restore_before_rows(
         findings += make_queues(connection, facts)
         decisions = select_entries(entries, facts, present_objects(connection))
         missing = _not_made_yet(connection, decisions)
-        replay(conninfo, archive, [d.entry for d in missing], deadline, in_one_transaction=True)
+        fits = _fits_one_transaction(connection, missing)
+        replay(conninfo, archive, [d.entry for d in missing], deadline, in_one_transaction=fits)
         findings += _attempt(connection, decisions, "pre-data")
     return findings
 
@@ -90,13 +102,14 @@ def restore_after_rows(
             and (identity(d.entry) not in present or is_remade_safely(d.entry))
         ]
         replay(conninfo, archive, wanted, deadline, jobs=jobs)
+        user, _ = _session(connection)
         findings = set_sequences(connection, sequences)
         write_large_objects(connection, large_objects, deadline)
-        findings += _restore_access(connection, facts)
+        findings += _restore_access(connection, facts, decisions)
         findings += _refresh_views(connection, facts)
         findings += _attempt(connection, decisions, "post-data", without="EVENT TRIGGER")
         findings += attempt_all(
-            connection, publication_statements(decisions, present), code="publication-not-restored"
+            connection, publication_statements(decisions, present, user), code="publication-not-restored"
         )
         findings += create_vault_secrets(connection, secrets)
         findings += _restore_defaults(connection, facts)
@@ -112,11 +125,10 @@ def restore_after_rows(
 
 def _make_defaults_neutral(connection: Connection) -> None:
     """Let nobody but the owner into what is made from now on."""
+    user, _ = _session(connection)
     with translated("default privileges"):
-        row = connection.execute("SELECT current_user::text").fetchone()
         current = read_default_access(connection)
-    statements = neutral_statements(current, str(row[0]) if row else "", destination_major=_major(connection))
-    run_all(connection, statements)
+    run_all(connection, neutral_statements(current, user, destination_major=_major(connection)))
 
 
 def _not_made_yet(connection: Connection, decisions: Sequence[Decision]) -> list[Decision]:
@@ -133,6 +145,16 @@ def _not_made_yet(connection: Connection, decisions: Sequence[Decision]) -> list
         return []
     names = ", ".join(entry_name(d.entry) for d in made[:5])
     raise DestinationNotEmpty(destination=connection.info.dbname, objects=names)
+
+
+def _fits_one_transaction(connection: Connection, decisions: Sequence[Decision]) -> bool:
+    """Tell whether the server has room for the locks of all new objects at once.
+
+    A table takes a handful of them (itself, its TOAST table and index, its type).
+    """
+    with translated("the server's settings"):
+        row = connection.execute(_LOCKS).fetchone()
+    return len(decisions) * _LOCKS_PER_OBJECT < (row[0] if row else 0)
 
 
 def _attempt(
@@ -158,21 +180,65 @@ def _attempt(
 # ---------------------------------------------------------------- after
 
 
-def _restore_access(connection: Connection, facts: DatabaseFacts) -> tuple[Finding, ...]:
+def _restore_access(
+    connection: Connection, facts: DatabaseFacts, decisions: Iterable[Decision]
+) -> tuple[Finding, ...]:
     """Hand objects to their owners, then make privileges exact."""
     findings = _restore_owners(connection, facts)
+    restored = [d.entry for d in decisions if d.action == "restore"]
+    user, database = _session(connection)
+    others = other_ownership_statements(restored, user)
+    findings += attempt_all(connection, others, code="owner-not-restored")
     roles = role_names(connection)
     for columns in (False, True):
-        with translated("privileges"):
-            current = read_access(connection)
-        statements = access_statements(
-            facts, current, destination_major=_major(connection), roles=roles, columns=columns
-        )
+        _run_or_attempt(connection, _planned_access(connection, facts, roles, columns=columns))
+    attempt_all(
+        connection, _planned_managed(connection, facts, roles, database), code="privilege-not-restored"
+    )
+    # A GRANT without the right to it is no error to Postgres, so what was reached is read again.
+    lacking = [
+        s for columns in (False, True) for s in _planned_access(connection, facts, roles, columns=columns)
+    ]
+    findings += tuple(_not_granted(statement, "error") for statement in lacking)
+    lacking = _planned_managed(connection, facts, roles, database)
+    return findings + tuple(_not_granted(statement, "warning") for statement in lacking)
+
+
+def _run_or_attempt(connection: Connection, statements: Sequence[Statement]) -> None:
+    """Run all statements at once; if one is refused, the rest must still be done."""
+    try:
         run_all(connection, statements)
+    except StatementRefused:
+        attempt_all(connection, statements, code="privilege-not-restored")
+
+
+def _planned_access(
+    connection: Connection, facts: DatabaseFacts, roles: frozenset[str], *, columns: bool
+) -> list[Statement]:
     with translated("privileges"):
         current = read_access(connection)
-    managed = managed_statements(facts, current, roles=roles, database=connection.info.dbname)
-    return findings + attempt_all(connection, managed, code="privilege-not-restored")
+    return access_statements(
+        facts, current, destination_major=_major(connection), roles=roles, columns=columns
+    )
+
+
+def _planned_managed(
+    connection: Connection, facts: DatabaseFacts, roles: frozenset[str], database: str
+) -> list[Statement]:
+    with translated("privileges"):
+        current = read_access(connection)
+    return managed_statements(facts, current, roles=roles, database=database)
+
+
+def _not_granted(statement: Statement, severity: Severity) -> Finding:
+    return Finding(
+        severity=severity,
+        code="privilege-not-restored",
+        object=statement.object,
+        expected="as in the backup",
+        observed="the restoring role has no right to change it",
+        advice=f"Run as the owner: {statement.sql}",
+    )
 
 
 def _restore_owners(connection: Connection, facts: DatabaseFacts) -> tuple[Finding, ...]:
@@ -205,12 +271,24 @@ def _refresh_views(connection: Connection, facts: DatabaseFacts) -> tuple[Findin
 
 
 def _restore_defaults(connection: Connection, facts: DatabaseFacts) -> tuple[Finding, ...]:
+    user, _ = _session(connection)
     with translated("default privileges"):
         current = read_default_access(connection)
     statements, findings = default_statements(
-        facts, current, destination_major=_major(connection), roles=role_names(connection)
+        facts,
+        current,
+        restoring_role=user,
+        destination_major=_major(connection),
+        roles=role_names(connection),
     )
     return findings + attempt_all(connection, statements, code="default-privileges-differ")
+
+
+def _session(connection: Connection) -> tuple[str, str]:
+    """Return the role and the database as the server calls them: a pooler has other names for roles."""
+    with translated("the session"):
+        row = connection.execute("SELECT current_user::text, current_database()::text").fetchone()
+    return (str(row[0]), str(row[1])) if row else ("", "")
 
 
 def _major(connection: Connection) -> int:

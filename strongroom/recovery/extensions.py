@@ -9,9 +9,12 @@ from strongroom.format.documents import Finding
 from strongroom.postgres.connection import Connection, translated
 from strongroom.postgres.database_facts import DatabaseFacts, Extension, Queue
 from strongroom.postgres.digest import quote_identifier, quote_literal
-from strongroom.postgres.statements import Statement, run
+from strongroom.postgres.statements import Statement, attempt_all, run
 from strongroom.supabase.scope import is_managed_schema, is_platform_role
 
+_EXTENSION_SCHEMAS = """
+SELECT e.extname, n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+"""
 _INSTALLED = "SELECT extname, extversion FROM pg_extension"
 # An extension with a schema of its own makes it, and takes no other.
 _FIXED_SCHEMA = (
@@ -28,7 +31,28 @@ def make_schemas_and_extensions(connection: Connection, facts: DatabaseFacts) ->
     for extension in facts.extensions:
         if extension.name not in installed:
             _make_extension(connection, extension)
-    installed = _installed(connection)
+    return _move_extensions(connection, facts) + _other_versions(facts, _installed(connection))
+
+
+def _move_extensions(connection: Connection, facts: DatabaseFacts) -> tuple[Finding, ...]:
+    """Move extensions that the destination has in another schema, where the user's objects expect them."""
+    with translated("extensions"):
+        schemas: dict[str, str] = dict(connection.execute(_EXTENSION_SCHEMAS).fetchall())
+    return attempt_all(
+        connection,
+        [
+            Statement(
+                f"extension {e.name}",
+                f"ALTER EXTENSION {quote_identifier(e.name)} SET SCHEMA {quote_identifier(e.schema)}",
+            )
+            for e in facts.extensions
+            if schemas.get(e.name, e.schema) != e.schema
+        ],
+        code="extension-in-other-schema",
+    )
+
+
+def _other_versions(facts: DatabaseFacts, installed: dict[str, str]) -> tuple[Finding, ...]:
     return tuple(
         Finding(
             severity="info",

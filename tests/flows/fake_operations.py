@@ -113,15 +113,14 @@ def last(settings: Settings, request: Ask, context: Context) -> Told:
         while len(list(folder.glob("*.pid"))) < 2:
             time.sleep(0.02)
         raise UnknownBackup(backup="b1")
-    program = (
-        subprocess.Popen(["sleep", "600"], start_new_session=True) if "program" in request.word else None
-    )
     if "stubborn" in request.word:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    (folder / f"{os.getpid()}.pid").touch()
-    if program is not None:
-        (folder / f"{program.pid}.pid").touch()
+    program = None
     try:
+        if "program" in request.word:
+            program = subprocess.Popen(["sleep", "600"], start_new_session=True)
+            (folder / f"{program.pid}.pid").touch()
+        (folder / f"{os.getpid()}.pid").touch()
         if "polite" in request.word:
             while True:
                 context.deadline.check()

@@ -4,12 +4,15 @@ import asyncio
 import os
 import signal
 import time
+from pathlib import Path
 
 import psycopg
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.objects import Artifact
+from prefect.results import ResultRecord
+from prefect.settings import get_current_settings
 
 from flows.backup import back_up
 from flows.verify import verify
@@ -21,6 +24,7 @@ from strongroom.errors import (
     UnknownBackup,
     VerificationFailed,
 )
+from strongroom.operations.messages import BackupReport
 from tests.conftest import MakeDatabase
 from tests.flows.conftest import FakeSource, write_configuration
 from tests.flows.fake_backup import BACKUP
@@ -58,6 +62,21 @@ def test_a_backup_leaves_artifacts_without_secrets(source: FakeSource) -> None:
     assert "public.t3" in str(published[2].data)
     assert artifacts("backup-progress-quantforge")[0].data == 100.0
     assert "hunter2secret" not in str(published)
+
+
+def test_reports_can_be_persisted(source: FakeSource) -> None:
+    """Prefect can store a flow's report and read it back, and there is no secret in what it stores."""
+
+    async def story() -> tuple[BackupReport, bytes]:
+        state = await back_up.with_options(persist_result=True)(source.configuration, return_state=True)
+        metadata = state.data.metadata if isinstance(state.data, ResultRecord) else state.data
+        assert metadata is not None
+        stored = (Path(get_current_settings().results.local_storage_path) / metadata.storage_key).read_bytes()
+        return await state.aresult(), stored
+
+    report, stored = asyncio.run(story())
+    assert (report.backup, report.totals.rows) == (BACKUP, 60)
+    assert b"hunter2secret" not in stored
 
 
 def test_a_passing_error_is_tried_again(source: FakeSource) -> None:

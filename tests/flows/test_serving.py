@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
+import psycopg
 import pytest
 import yaml  # type: ignore[import-untyped]
 from prefect.client.schemas.schedules import IntervalSchedule
@@ -37,12 +39,20 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+@dataclass(frozen=True)
+class Served:
+    """What is being served: the address of the API, the process, the address of the source."""
+
+    api: str
+    process: subprocess.Popen[bytes]
+    address: str
+
+
 @pytest.fixture
-def served(
-    tmp_path: Path, quantforge: MakeDatabase, free_port: int
-) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Serve a source with a repository; give the address of the API and the process."""
-    configuration = write_configuration(tmp_path, tmp_path / "repository", quantforge().dsn())
+def served(tmp_path: Path, quantforge: MakeDatabase, free_port: int) -> Iterator[Served]:
+    """Serve a source with a repository."""
+    address = quantforge().dsn()
+    configuration = write_configuration(tmp_path, tmp_path / "repository", address)
     settings = load_settings(configuration, {"STRONGROOM_KEYS_PASSPHRASE": "open sesame"})
     init_repository(settings, InitRepository(), Context(deadline=Deadline.after(60, "test")))
     program = (
@@ -51,18 +61,24 @@ def served(
     )
     command = [sys.executable, "-c", program, str(configuration), str(free_port), str(tmp_path / "home")]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, text=True)
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         try:
-            yield f"http://127.0.0.1:{free_port}/api", process
+            yield Served(f"http://127.0.0.1:{free_port}/api", process, address)
         finally:
-            below = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
             process.terminate()
             process.wait(60)
-            for child in below:
-                if child.is_running():
-                    child.kill()
-    sys.stderr.write((tmp_path / "log").read_text()[-4000:])
+            sys.stderr.write((tmp_path / "log").read_text()[-6000:])
+
+
+def waiting_sessions(address: str) -> int:
+    """Count the sessions of the engine that wait for a lock in the server."""
+    with psycopg.connect(address) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE application_name LIKE 'strongroom%' AND wait_event_type = 'Lock'"
+        ).fetchone()
+    return row[0] if row else -1
 
 
 def wait_for(ask: Any, seconds: float) -> Any:
@@ -78,12 +94,9 @@ def wait_for(ask: Any, seconds: float) -> Any:
     raise TimeoutError
 
 
-def test_a_backup_is_triggered_through_its_deployment(
-    served: tuple[str, subprocess.Popen[str]], tmp_path: Path
-) -> None:
+def test_a_backup_is_triggered_through_its_deployment(served: Served, tmp_path: Path) -> None:
     """The server comes up with pages, blocks and deployments; a triggered backup completes; SIGTERM ends all."""
-    api, process = served
-    with httpx.Client(base_url=api, timeout=10) as client:
+    with httpx.Client(base_url=served.api, timeout=10) as client:
 
         def find(name: str) -> Any:
             found = client.get(f"/deployments/name/{name}")
@@ -105,7 +118,7 @@ def test_a_backup_is_triggered_through_its_deployment(
         assert form["kind"]["enum"] == ["auto", "full", "differential", "incremental"]
         assert "Settings block" in form["configuration"]["description"]
         assert client.get("/block_types/slug/strongroom-settings").status_code == 200
-        assert "<html" in httpx.get(api.removesuffix("/api"), follow_redirects=True).text
+        assert "<html" in httpx.get(served.api.removesuffix("/api"), follow_redirects=True).text
 
         run = client.post(
             f"/deployments/{backup['id']}/create_flow_run", json={"parameters": {"kind": "full"}}
@@ -119,12 +132,19 @@ def test_a_backup_is_triggered_through_its_deployment(
         state = wait_for(ended, 120)
         assert state["type"] == "COMPLETED", state
         assert client.get(path).json()["name"].startswith("full backup of quantforge, ")
-    assert len(list((tmp_path / "repository" / "manifests").iterdir())) >= 1
-    assert ((tmp_path / "home" / "blocks.key").stat().st_mode & 0o777) == 0o600
-    below = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
-    assert [child for child in below if child.is_running()] == []
+        assert len(list((tmp_path / "repository" / "manifests").iterdir())) >= 1
+        assert ((tmp_path / "home" / "blocks.key").stat().st_mode & 0o777) == 0o600
+        with psycopg.connect(served.address) as blocker:
+            # A backup that waits for a lock is still running when everything is told to end.
+            blocker.execute("LOCK TABLE public.trades IN ACCESS EXCLUSIVE MODE")
+            client.post(f"/deployments/{backup['id']}/create_flow_run", json={})
+            wait_for(lambda: waiting_sessions(served.address) > 0, 60)
+            below = psutil.Process(served.process.pid).children(recursive=True)
+            assert len(below) > 3
+            served.process.send_signal(signal.SIGTERM)
+            assert served.process.wait(60) == 0
+            assert [child for child in below if child.is_running()] == []
+            assert waiting_sessions(served.address) == 0
 
 
 def test_the_file_for_work_pools_says_the_same(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ ALTER MATERIALIZED VIEW public.owned_totals OWNER TO "Owner, Role";
 ALTER VIEW public.owned_view OWNER TO "Owner, Role";
 ALTER TYPE public.owned_type OWNER TO "Owner, Role";
 ALTER DOMAIN public.owned_domain OWNER TO "Owner, Role";
+CREATE COLLATION public."owned collation" (locale = 'C');
+ALTER COLLATION public."owned collation" OWNER TO "Owner, Role";
 ALTER DEFAULT PRIVILEGES FOR ROLE "Owner, Role" IN SCHEMA public GRANT SELECT ON TABLES TO anon;
 -- The owner may no longer make anything here, and still owns what it has.
 REVOKE CREATE ON SCHEMA public FROM "Owner, Role";

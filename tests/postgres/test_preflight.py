@@ -29,6 +29,7 @@ from strongroom.repository import preflight as repository_preflight
 from strongroom.repository.opening import open_location
 from strongroom.runners import InThisProcess
 from strongroom.stores.faulty import Fault, FaultKind, FaultyStore
+from strongroom.stores.open import open_store
 from strongroom.stores.protocol import Store
 from strongroom.whole import back_up
 from tests.databases import Database, MakeDatabase
@@ -463,7 +464,6 @@ def test_a_location_that_does_not_take_an_object_is_refused(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, fault: Fault, code: str, transient: bool
 ) -> None:
     """A small object is stored, read and deleted; whatever of it fails is the answer."""
-    open_store = repository_preflight.open_store
     stores: list[FaultyStore] = []
 
     def faulty(url: str) -> Store:
@@ -486,5 +486,5 @@ def test_little_room_is_seen_before_it_is_none(
     ).estimated_bytes
     assert estimate is not None
     usage = shutil._ntuple_diskusage(0, 0, int(estimate * share))
-    monkeypatch.setattr(repository_preflight.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     assert severity == failed(ask(settings))["location local: free space"].severity

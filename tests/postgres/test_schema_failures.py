@@ -105,7 +105,7 @@ def test_what_fails_before_the_rows_leaves_nothing(
         connection.execute("ALTER FUNCTION auth.uid() RENAME TO uid_away")
     with pytest.raises(SchemaRestoreFailed) as raised:
         before(captured, destination)
-    assert raised.value.context["object"] == "TABLE public.robots"
+    assert raised.value.context["object"] == "TABLE private.audit_log"
     assert (
         value(destination, "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == 0
     )

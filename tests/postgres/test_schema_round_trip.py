@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.postgres.embedded import EmbeddedPostgres
+from strongroom.shape import build_platform
 from tests.conftest import MakeDatabase
 from tests.databases import Database
 from tests.postgres.schema_cycle import Captured, after, before, capture, differences, restore, session, value
@@ -208,3 +209,56 @@ def test_no_finding_holds_a_secret(odd: Database, fresh: Database) -> None:
     assert "setting app.token of role trader" in said
     for secret in ("hunter2", "s3cr3t", "setting-secret", "unknowable-password"):
         assert secret not in said
+
+
+def test_a_newer_project_that_grants_nothing_gets_the_old_privileges(
+    quantforge: MakeDatabase, other18: EmbeddedPostgres
+) -> None:
+    """Where new tables no longer get grants, the backup's privileges are made; what cannot be is named."""
+    source = quantforge()
+    destination = Database(other18, "grants_nothing")
+    admin = other18.dsn(other18.superuser, "postgres")
+    build_platform(admin, destination.name, settings={"auto_expose": "off"})
+    try:
+        findings = restore(capture(source), source, destination)
+        assert differences(source, destination) == FORBIDDEN
+    finally:
+        _drop_with_roles(destination, ("quant_worker", "quant_readonly"))
+    assert [f.object for f in findings if f.code == "default-privileges-differ"] == [
+        "default privileges of supabase_admin on functions in schema public",
+        "default privileges of supabase_admin on sequences in schema public",
+        "default privileges of supabase_admin on tables in schema public",
+    ]
+
+
+def test_what_the_platform_makes_only_when_needed_is_made(quantforge: MakeDatabase, fresh: Database) -> None:
+    """A destination without the schema of migrations gets it, with its rows."""
+    source = quantforge()
+    with session(fresh, fresh.server.superuser) as connection:
+        connection.execute("DROP SCHEMA supabase_migrations CASCADE")
+    restore(capture(source), source, fresh)
+    query = "SELECT array_agg(version)::text FROM supabase_migrations.schema_migrations"
+    assert value(fresh, query) == value(source, query)
+
+
+def test_a_database_without_supabase_comes_back(
+    postgres18: EmbeddedPostgres, other18: EmbeddedPostgres
+) -> None:
+    """A plain database of role postgres goes into a plain database: nothing asks for the platform."""
+    source, destination = Database(postgres18, "plain_source"), Database(other18, "plain_destination")
+    for database in (source, destination):
+        with session(Database(database.server, "postgres"), database.server.superuser) as connection:
+            connection.execute(f"CREATE DATABASE {database.name} OWNER postgres".encode())
+    try:
+        with session(source) as connection:
+            connection.execute("CREATE TABLE public.t (id int PRIMARY KEY, x text)")
+            connection.execute("INSERT INTO public.t VALUES (1, 'one')")
+            connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+        findings = restore(capture(source), source, destination)
+        assert differences(source, destination) == []
+        assert value(destination, "SELECT x FROM public.t") == "one"
+        # Roles are the server's, so those of other databases come with it.
+        assert {f.code for f in findings} <= {"role-password-missing"}
+    finally:
+        _drop_with_roles(source, ())
+        _drop_with_roles(destination, ("quant_worker", "quant_readonly"))

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from strongroom.child_process import Child
+from strongroom.child_process import Child, Crew
 from strongroom.children import (
     HeldChild,
     await_child,
@@ -279,7 +279,8 @@ from strongroom.deadline import Deadline
 from tests.flows.fake_operations import Ask, Told, settings_for
 requests = [Ask(word="program", folder={str(marks)!r})] * 2
 settings = settings_for(Path("/nonexistent"))
-run_in_children([("{ROOM}:last", request) for request in requests], settings, Told, deadline=Deadline.never(), parallelism=2)
+orders = [("{ROOM}:last", request) for request in requests]
+run_in_children(orders, settings, Told, deadline=Deadline.never(), parallelism=2)
 """
     with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdin=subprocess.DEVNULL) as parent:
         wait_for_pids(marks, 4)
@@ -405,3 +406,66 @@ def test_an_unheld_child_ends_with_its_block(settings: Settings) -> None:
     while alive(told.pid) and time.monotonic() < end:
         time.sleep(0.02)
     assert not alive(told.pid)
+
+
+# ---------------------------------------------------------------- crews
+
+
+def test_a_crew_keeps_processes_for_the_next_operation(settings: Settings) -> None:
+    """With a crew, one process answers several orders one after the other, and ends with the crew."""
+    with Crew() as crew:
+        told = [
+            Child(f"{ROOM}:echo", settings, Ask(word=word), Told, deadline=limit, crew=crew).run()
+            for word, limit in [("a", Deadline.after(60, "x.y")), ("b", NEVER)]
+        ]
+        assert [report.word for report in told] == ["a quantforge True", "b quantforge False"]
+        assert told[0].pid == told[1].pid
+        assert alive(told[0].pid)
+    end = time.monotonic() + 5
+    while alive(told[0].pid) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not alive(told[0].pid)
+
+
+def test_a_crew_drops_processes_that_failed_or_died(settings: Settings) -> None:
+    """After an error, and after a death while idle, the next operation gets a process of its own."""
+    with Crew() as crew:
+
+        def run(operation: str, word: str = "") -> Told:
+            return Child(
+                f"{ROOM}:{operation}", settings, Ask(word=word), Told, deadline=NEVER, crew=crew
+            ).run()
+
+        first = run("echo")
+        with pytest.raises(UnknownBackup):
+            run("fail", "foreseen")
+        second = run("echo")
+        os.kill(second.pid, signal.SIGKILL)
+        while alive(second.pid):
+            time.sleep(0.02)
+        third = run("echo")
+    assert len({first.pid, second.pid, third.pid}) == 3
+
+
+def test_ending_a_finished_child_leaves_its_process_to_the_next(settings: Settings) -> None:
+    """Once a process was given back, the child that had it can no longer end it."""
+    with Crew() as crew:
+        first = Child(f"{ROOM}:echo", settings, Ask(), Told, deadline=NEVER, crew=crew)
+        told = first.run()
+        first.kill()
+        first.end_soon()
+        assert alive(told.pid)
+
+
+def test_held_things_are_released_in_each_order_anew(settings: Settings) -> None:
+    """A release belongs to one order: the next one in the same process waits for its own."""
+    with Crew() as crew:
+        for _ in range(2):
+            held = Child(f"{ROOM}:hold", settings, Ask(), Told, deadline=NEVER, crew=crew)
+            assert held.wait_announcement().word == "held"
+            held.release()
+            assert held.run().word == "let go"
+        late = Child(f"{ROOM}:hold", settings, Ask(), Told, deadline=Deadline.after(0.5, "x.y"), crew=crew)
+        late.wait_announcement()
+        with pytest.raises(DeadlineExceeded):
+            late.run()
