@@ -49,7 +49,8 @@ WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
 
 _BESIDE_TABLES = {
     "large objects": "SELECT oid, encode(sha256(lo_get(oid)), 'hex') FROM pg_largeobject_metadata",
-    "sequences": "SELECT schemaname, sequencename, last_value FROM pg_sequences",
+    "sequences": """SELECT schemaname, sequencename, last_value FROM pg_sequences
+        WHERE has_sequence_privilege(format('%I.%I', schemaname, sequencename), 'SELECT')""",
     "vault secrets": "SELECT name, description, decrypted_secret FROM vault.decrypted_secrets",
 }
 

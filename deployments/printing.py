@@ -10,6 +10,7 @@ from typing import IO
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Column, Table
 
 from flows.wording import duration, ratio, size
@@ -65,8 +66,8 @@ def print_init(console: Console, report: InitReport) -> None:
     console.print(f"Take away to a safe place: {report.take_away}", style="bold yellow")
     console.print(
         "It opens every backup, together with its passphrase; without both, nobody ever reads a row again. Copy it, "
-        "with its passphrase and with copies of operator.key and signing.pub, to where neither this machine's "
-        "thieves nor its fire get at it. Then delete it here: backups do not need it.",
+        "with its passphrase and with copies of operator.key and signing.pub, to where neither a thief of "
+        "this machine nor a fire reaches it. Then delete it here: backups do not need it.",
         soft_wrap=True,
     )
     console.print(f"Must stay here, for backups: {', '.join(report.stay)}", style="bold")
@@ -107,8 +108,29 @@ def print_list(console: Console, report: ListReport) -> None:
             brief.parent or "–",
             plain(brief.reason),
         )
-    console.print(table if report.backups else "The repository lists no backup.")
+    if not report.backups:
+        console.print("The repository lists no backup.")
+    elif _natural_width(console, table) <= console.width:
+        console.print(table)
+    else:
+        _print_list_narrowly(console, report)
     print_findings(console, report.findings)
+
+
+def _print_list_narrowly(console: Console, report: ListReport) -> None:
+    """Show each backup in two lines, so that nothing is cut or folded into slivers."""
+    for brief in report.backups:
+        console.print(
+            f"{brief.id}  {brief.kind:<12} {instant(brief.snapshot_at)} {size(brief.bytes_stored):>10} "
+            f"{number(brief.rows):>12} rows",
+            soft_wrap=True,
+        )
+        parent = f", parent {brief.parent}" if brief.parent else ""
+        console.print(
+            f"    {brief.backup_class} backup of {plain(brief.source)}{parent}: {plain(brief.reason)}",
+            style="dim",
+            soft_wrap=True,
+        )
 
 
 def print_show(console: Console, report: ShowReport) -> None:
@@ -250,6 +272,11 @@ def _table(*columns: str) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
+
+
+def _natural_width(console: Console, table: Table) -> int:
+    """Return how wide a table is if nothing in it is folded."""
+    return Measurement.get(console, console.options.update(max_width=10_000), table).maximum
 
 
 def _column(table: Table, header: str) -> Column:

@@ -5,7 +5,6 @@ Everything shown comes out of reports: names, counts and findings; no rows, no a
 
 import re
 from collections.abc import Sequence
-from uuid import UUID
 
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.client.orchestration import get_client
@@ -29,13 +28,13 @@ def key_of(*words: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", "-".join(words).lower()).strip("-")
 
 
-async def name_run(name: str) -> None:
-    """Give the running flow a name that says what it turned out to do."""
+async def name_run(name: str, *tags: str) -> None:
+    """Give the running flow a name that says what it turned out to do, and tags to find it by."""
     context = FlowRunContext.get()
-    run: UUID | None = context.flow_run.id if context and context.flow_run else None
-    if run is not None:
+    if context and context.flow_run:
+        every = {"strongroom", *context.flow_run.tags, *tags}
         async with get_client() as client:
-            await client.update_flow_run(run, name=name)
+            await client.update_flow_run(context.flow_run.id, name=name, tags=sorted(every))
 
 
 async def publish_check(source: str, report: CheckReport) -> None:
@@ -123,7 +122,7 @@ async def publish_recovery(source: str, report: RecoveryReport) -> None:
     parts = [(f"# Recovery of {source}", facts(summary))]
     if report.integrity is not None:
         parts.append(("## Integrity", _integrity(report.integrity)))
-    parts.append(("## Findings", findings(report.findings)))
+    parts.append(("## Findings on the way", findings(report.findings)))
     await acreate_markdown_artifact(
         sections(parts), key=key_of("recovery", source), description=report.backup
     )

@@ -30,7 +30,7 @@ from tasks.backup import begin_backup, capture_catalog, capture_unit, check_sour
 from tasks.work import Work
 
 
-@flow(name="backup", flow_run_name="{kind} backup, {backup_class}")
+@flow(name="backup", flow_run_name="{kind} backup, {backup_class}", persist_result=False)
 async def back_up(
     configuration: str = "strongroom.toml",
     kind: WantedKind = "auto",
@@ -53,7 +53,7 @@ async def back_up(
     ):
         await check(work)
         plan = await work.do(begin_backup, snapshot)
-        await name_run(f"{plan.kind} backup of {source}, {plan.backup}")
+        await name_run(f"{plan.kind} backup of {source}, {plan.backup}", source, plan.kind)
         report = await snapshot.during(capture_and_seal(work, plan, board))
         await snapshot.release()
         verification = await prove(work, report.backup, "structure")

@@ -44,7 +44,7 @@ from tasks.work import Work
 DATA_DOCS = "~/.local/state/strongroom/data-docs"
 
 
-@flow(name="recovery", flow_run_name="recover {backup}")
+@flow(name="recovery", flow_run_name="recover {backup}", persist_result=False)
 async def recover(
     configuration: str = "strongroom.toml",
     backup: str = "latest",
@@ -68,7 +68,7 @@ async def recover(
         progress_shown(key_of("recovery-progress", source), f"The recovery of {source}") as board,
     ):
         plan = await work.do(begin_restore, BeginRestore(backup=backup))
-        await name_run(f"recover {plan.backup} into {plan.destination}")
+        await name_run(f"recover {plan.backup} into {plan.destination}", source)
         await prove_within_recovery(work, plan)
         steps = await restore(work, plan, board)
         integrity = await work.do(

@@ -3,7 +3,7 @@
 from prefect import flow
 
 from blocks import load_settings_of
-from flows.artifacts import publish_verification
+from flows.artifacts import name_run, publish_verification
 from flows.limits import limited
 from strongroom.errors import VerificationFailed
 from strongroom.operations.messages import Level, VerificationReport, VerifyBackup
@@ -11,7 +11,7 @@ from tasks.verification import verify_backup
 from tasks.work import Work
 
 
-@flow(name="verify", flow_run_name="verify the {level} of {backup}")
+@flow(name="verify", flow_run_name="verify the {level} of {backup}", persist_result=False)
 async def verify(
     configuration: str = "strongroom.toml", backup: str = "latest", level: Level = "structure"
 ) -> VerificationReport:
@@ -25,6 +25,7 @@ async def verify(
     """
     settings = await load_settings_of(configuration)
     async with limited(settings, settings.verification.timeout, "verification.timeout") as work:
+        await name_run(f"verify the {level} of {backup} of {settings.source.name}", settings.source.name)
         return await prove(work, backup, level)
 
 

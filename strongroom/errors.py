@@ -597,6 +597,14 @@ class PackNotFaithful(FormatError):
     hint = "Nothing of it was stored. Memory or processor may be faulty: run the backup on another machine."
 
 
+class NotAscending(FormatError):
+    """Row numbers that were to be written would read back as others."""
+
+    code = "SR-0425"
+    message = "A {what} was not written: its numbers do not ascend in steps that its form can hold."
+    hint = "Nothing of it was stored. Run `strongroom backup --kind full`, and report this if it happens again."
+
+
 class ArchiveUnreadable(FormatError):
     """The schema archive of a backup is not one that this version can read."""
 

@@ -7,6 +7,7 @@ import zstandard
 
 from strongroom.errors import MalformedDocument, NewerFormat
 from strongroom.format.documents import FORMAT, Document
+from strongroom.format.frames import open_frame
 
 D = TypeVar("D", bound=Document)
 
@@ -25,7 +26,7 @@ def encode_document(document: Document) -> bytes:
 def decode_document(kind: type[D], data: bytes, name: str) -> D:
     """Return the document; raise `NewerFormat` or `MalformedDocument`, which name it."""
     try:
-        raw = zstandard.ZstdDecompressor().decompress(data, max_output_size=_LARGEST_DOCUMENT)
+        raw = open_frame(data, _LARGEST_DOCUMENT)
     except zstandard.ZstdError as error:
         raise MalformedDocument(kind=kind.__name__, name=name, reason="it does not decompress") from error
     return decode_json(kind, raw, name)
@@ -38,5 +39,7 @@ def decode_json(kind: type[D], raw: bytes, name: str) -> D:
         if version > FORMAT:
             raise NewerFormat(name=name, version=version, known=FORMAT)
         return msgspec.json.decode(raw, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise MalformedDocument(kind=kind.__name__, name=name, reason=str(error)) from error
+    except RecursionError as error:
+        raise MalformedDocument(kind=kind.__name__, name=name, reason="it is nested too deeply") from error

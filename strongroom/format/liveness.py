@@ -8,16 +8,18 @@ first, the high bit set on all bytes of a number but its last. One dead row in a
 import numpy as np
 import numpy.typing as npt
 
-from strongroom.errors import MalformedDocument
+from strongroom.errors import MalformedDocument, NotAscending
 
 Positions = npt.NDArray[np.int64]
 
 
 def encode_dead(positions: Positions) -> bytes:
-    """Return the encoding of ascending, distinct positions."""
+    """Return the encoding of ascending, distinct positions; raise `NotAscending` for others."""
     if len(positions) == 0:
         return b""
     gaps = np.diff(positions, prepend=-1) - 1
+    if int(gaps.min()) < 0:
+        raise NotAscending(what="list of dead rows")
     if int(gaps.max()) < 0x80:
         return gaps.astype(np.uint8).tobytes()
     out = bytearray()
@@ -38,18 +40,23 @@ def decode_dead(encoded: bytes, rows: int) -> Positions:
     if not (data & 0x80).any():
         positions = np.cumsum(data.astype(np.int64) + 1) - 1
     else:
-        positions = np.cumsum(np.array(_gaps(encoded), np.int64) + 1) - 1
+        positions = np.cumsum(np.array(_gaps(encoded, rows), np.int64) + 1) - 1
     if int(positions[-1]) >= rows:
         raise MalformedDocument(kind="layer", name="dead rows", reason="a position lies outside the chunk")
     return positions
 
 
-def _gaps(encoded: bytes) -> list[int]:
+def _gaps(encoded: bytes, rows: int) -> list[int]:
+    """Return the numbers; none may reach `rows`, so that their sum cannot wrap around into the chunk."""
     gaps: list[int] = []
     value = shift = 0
     for byte in encoded:
         value |= (byte & 0x7F) << shift
         shift += 7
+        if value >= rows:
+            raise MalformedDocument(
+                kind="layer", name="dead rows", reason="a position lies outside the chunk"
+            )
         if not byte & 0x80:
             gaps.append(value)
             value = shift = 0

@@ -27,8 +27,9 @@ from dataclasses import dataclass
 import zstandard
 
 from strongroom.crypto.pack_cipher import PackCipher
-from strongroom.errors import MalformedPack, PackNotFaithful
+from strongroom.errors import FormatError, MalformedPack, PackNotFaithful
 from strongroom.format.documents import Encoding
+from strongroom.format.frames import open_frame
 from strongroom.ids import PackId
 
 MAGIC = b"SRPAK"
@@ -100,7 +101,10 @@ class PackBuilder:
     def _prove(self, placed: PlacedChunk, payload: bytes, encoding: Encoding) -> None:
         """Decode the chunk from the very bytes that will be stored and compare it (I6)."""
         sealed = bytes(memoryview(self._buffer)[placed.offset : placed.offset + placed.stored])
-        opened = _unwrap(self._cipher.open(placed.index, sealed, self._header), "a new pack")
+        try:
+            opened = _unwrap(self._cipher.open(placed.index, sealed, self._header), "a new pack")
+        except FormatError as error:
+            raise PackNotFaithful(index=placed.index) from error
         if opened != (encoding, payload):
             raise PackNotFaithful(index=placed.index)
 
@@ -117,7 +121,7 @@ class PackReader:
 
     def open(self, index: int, offset: int, stored: int) -> tuple[Encoding, bytes]:
         """Return encoding and payload of the chunk at this place; raise `MalformedPack`, `DamagedChunk`."""
-        if offset + stored > len(self._data) or offset < len(self._header):
+        if index < 0 or stored < 0 or offset < len(self._header) or offset + stored > len(self._data):
             raise MalformedPack(name=self._name, reason=f"chunk {index} lies outside of it")
         sealed = bytes(self._data[offset : offset + stored])
         return _unwrap(self._cipher.open(index, sealed, self._header), self._name)
@@ -143,7 +147,7 @@ def _unwrap(opened: bytes, name: str) -> tuple[Encoding, bytes]:
     body = memoryview(opened)[_PREFIX_BYTES:]
     if opened[0] == _ZSTD:
         try:
-            payload = zstandard.ZstdDecompressor().decompress(body, max_output_size=length)
+            payload = open_frame(body, length)
         except zstandard.ZstdError as error:
             raise MalformedPack(name=name, reason="a chunk does not decompress") from error
     else:

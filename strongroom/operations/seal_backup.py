@@ -1,7 +1,9 @@
 """Seal a backup: from its units to the manifest that makes it exist."""
 
+from contextlib import suppress
+
 from strongroom.config import Settings
-from strongroom.errors import BackupTooLarge
+from strongroom.errors import BackupTooLarge, UnknownBackup
 from strongroom.format.documents import Manifest
 from strongroom.operations.context import Context
 from strongroom.operations.messages import BackupReport, SealBackup
@@ -10,8 +12,13 @@ from strongroom.repository.opening import open_repository
 
 
 def seal_backup(settings: Settings, request: SealBackup, context: Context) -> BackupReport:
-    """Write the manifest, last of all (I1). Raises `CaptureIncomplete`, `BackupTooLarge`."""
+    """Write the manifest, last of all (I1). Raises `CaptureIncomplete`, `BackupTooLarge`.
+
+    Safe to run twice: where an acknowledgement was lost, the backup is listed already.
+    """
     repository = open_repository(settings)
+    with suppress(UnknownBackup):
+        return report_of(repository.read_manifest(request.backup))
     plan = repository.read_plan(request.backup)
     references = list({u.document.name: u.document for u in request.units if u.document}.values())
     documents = [(reference, repository.read_unit_document(reference)) for reference in references]

@@ -111,9 +111,11 @@ def count_extents(
     """Count old and new live rows of many extents, in one statement for some hundred of them."""
     found: list[ExtentCount] = []
     is_new = _is_new(newer_than)
+    # In a statement with arguments a percent sign of a name would be read as the place of one.
+    name = qualified(table).replace("%", "%%")
     query = (
         f"SELECT (SELECT ARRAY[count(*) FILTER (WHERE NOT {is_new}), count(*) FILTER (WHERE {is_new})]"
-        f" FROM ONLY {qualified(table)} AS t WHERE t.ctid >= e.low AND t.ctid < e.high)"
+        f" FROM ONLY {name} AS t WHERE t.ctid >= e.low AND t.ctid < e.high)"
         " FROM unnest(%s::tid[], %s::tid[]) WITH ORDINALITY AS e (low, high, place) ORDER BY e.place"
     )
     for at in range(0, len(bounds), _COUNT_BATCH):

@@ -212,7 +212,8 @@ def list_sequences(connection: Connection) -> tuple[SequenceState, ...]:
     found: list[SequenceState] = []
     with translated("sequences"):
         for _, schema, name, increment, readable, table, column in connection.execute(_SEQUENCES).fetchall():
-            scope = table_scope(schema, name)
+            # A sequence goes where its table goes: rows without it would meet their own numbers again.
+            scope = table_scope(schema, table or name)
             if scope == "ignored" or not readable:
                 continue
             quoted = '"' + schema.replace('"', '""') + '"."' + name.replace('"', '""') + '"'

@@ -89,22 +89,22 @@ def access_statements(
             continue
         if have is None and not columns:
             continue
-        target = _target(want, have, facts, destination_major) if want else {}
-        target = {grantee: p for grantee, p in target.items() if grantee in roles or not grantee}
-        statements += changes(key, held(have.grants) if have else {}, target)
+        holders = _holders(want, have, facts, destination_major) if want else {}
+        holders = {grantee: p for grantee, p in holders.items() if grantee in roles or not grantee}
+        statements += changes(key, held(have.grants) if have else {}, holders)
     return statements
 
 
-def _target(want: Access, have: Access | None, facts: DatabaseFacts, destination_major: int) -> Held:
+def _holders(want: Access, have: Access | None, facts: DatabaseFacts, destination_major: int) -> Held:
     """Return who should hold what; an owner that could not be set is stood for by the one that is there."""
-    target = held(want.grants)
+    holders = held(want.grants)
     if want.kind == "table":
-        target = with_maintain(
-            target, source_major=facts.server_version // 10000, destination_major=destination_major
+        holders = with_maintain(
+            holders, source_major=facts.server_version // 10000, destination_major=destination_major
         )
     if have is not None and have.owner != want.owner:
-        target[have.owner] = target.pop(want.owner, {}) | target.get(have.owner, {})
-    return target
+        holders[have.owner] = holders.pop(want.owner, {}) | holders.get(have.owner, {})
+    return holders
 
 
 def managed_statements(
@@ -144,11 +144,11 @@ def changes(key: Key, have: Held, want: Held) -> list[Statement]:
     """Return the statements that turn `have` into `want` on one object."""
     kind, identity, column = key
     name = f"{kind} {identity}" + (f".{column}" if column else "")
-    target = f"{_KEYWORDS[kind]} {identity}"
+    place = f"{_KEYWORDS[kind]} {identity}"
     part = f" ({quote_identifier(column)})" if column else ""
     return [
         Statement(f"privileges on {name}", sql)
-        for sql in grant_changes(have, want, lambda privileges: _privileges(privileges, part), target, "")
+        for sql in grant_changes(have, want, lambda privileges: _privileges(privileges, part), place, "")
     ]
 
 
@@ -156,7 +156,7 @@ def _privileges(privileges: Iterable[str], part: str) -> str:
     return ", ".join(f"{privilege}{part}" for privilege in sorted(privileges))
 
 
-def grant_changes(have: Held, want: Held, listed: Listing, target: str, prefix: str) -> list[str]:
+def grant_changes(have: Held, want: Held, listed: Listing, place: str, prefix: str) -> list[str]:
     """Return REVOKE and GRANT for each grantee whose privileges differ; `prefix` goes in front of both."""
     found: list[str] = []
     for grantee in sorted(have.keys() | want.keys()):
@@ -165,10 +165,10 @@ def grant_changes(have: Held, want: Held, listed: Listing, target: str, prefix: 
         # Taking away only the right to grant on is done by taking away and giving again.
         lost = [p for p in old if p not in new or (old[p] and not new[p])]
         if lost:
-            found.append(f"{prefix}REVOKE {listed(lost)} ON {target} FROM {role} CASCADE")
+            found.append(f"{prefix}REVOKE {listed(lost)} ON {place} FROM {role} CASCADE")
         for grantable in (False, True):
             gained = [p for p in new if new[p] is grantable and (p in lost or old.get(p) is not grantable)]
             if gained:
                 option = " WITH GRANT OPTION" if grantable else ""
-                found.append(f"{prefix}GRANT {listed(gained)} ON {target} TO {role}{option}")
+                found.append(f"{prefix}GRANT {listed(gained)} ON {place} TO {role}{option}")
     return found

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from strongroom.clock import Clock
-from strongroom.postgres.connection import Connection, translated
+from strongroom.postgres.connection import Connection, abandon, translated
 from strongroom.supabase.scope import table_scope
 
 _LIMITS = ("statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout")
 
-_SECONDS = 30_000
-"""What a single question may take on the server, in ms."""
+_MILLISECONDS = 30_000
+"""What a single question may take on the server."""
 
 # Sessions are counted by pg_stat_database, because pg_stat_activity shows a common role only its own in full.
 _STATE = """
@@ -132,12 +132,11 @@ def read_table_rights(connection: Connection) -> TableRights:
 @contextmanager
 def _question(connection: Connection) -> Iterator[None]:
     """Run a block in a transaction of its own, whose settings end with it: behind a pooler it is not ours."""
-    with translated("a transaction"):
-        connection.execute("BEGIN READ ONLY")
-        try:
-            connection.execute(f"SET LOCAL statement_timeout = {_SECONDS}")
-            connection.execute("SET LOCAL search_path = ''")
+    try:
+        with translated("a transaction"):
+            connection.execute(
+                f"BEGIN READ ONLY; SET LOCAL statement_timeout = {_MILLISECONDS}; SET LOCAL search_path = ''"
+            )
             yield
-        finally:
-            if not connection.closed:
-                connection.rollback()
+    finally:
+        abandon(connection)

@@ -23,7 +23,7 @@ from strongroom.errors import (
     StandbySource,
     TransactionPooler,
 )
-from strongroom.postgres.connection import Connection, open_session, translated
+from strongroom.postgres.connection import Connection, abandon, open_session, translated
 from strongroom.postgres.programs import Program, find_program
 
 OLDEST_MAJOR, NEWEST_MAJOR = 15, 18
@@ -102,18 +102,24 @@ def _require_kept_processes(first: Connection, second: Connection, deadline: Dea
     rounds = 1 if _is_direct(first, deadline) and _is_direct(second, deadline) else _ROUNDS_BEHIND_POOLER
     for holder, other in ((second, first), (first, second)) * rounds:
         processes[other].add(_process(other, deadline))
-        with _transaction(holder, deadline):
-            processes[holder].add(_process(holder, deadline))
+        with _transaction(holder, deadline, _PID) as process:
+            processes[holder].add(int(process))
+            # Before the other is asked again: of a pooler with one session it would get no answer now.
+            _require_apart(processes)
             processes[other].add(_process(other, deadline))
-        if processes[first] & processes[second]:
-            raise TransactionPooler(
-                address=address_of(first), detail="two connections were given the same server process"
-            )
-        if any(len(seen) > 1 for seen in processes.values()):
-            raise TransactionPooler(
-                address=address_of(first),
-                detail="one connection was given different server processes in turn",
-            )
+        _require_apart(processes)
+
+
+def _require_apart(processes: Mapping[Connection, set[int]]) -> None:
+    """Raise `TransactionPooler` unless each connection has had one server process, and each its own."""
+    first, second = processes
+    if processes[first] & processes[second]:
+        detail = "two connections were given the same server process"
+    elif any(len(seen) > 1 for seen in processes.values()):
+        detail = "one connection was given different server processes in turn"
+    else:
+        return
+    raise TransactionPooler(address=address_of(first), detail=detail)
 
 
 def _is_direct(connection: Connection, deadline: Deadline) -> bool:
@@ -123,13 +129,10 @@ def _is_direct(connection: Connection, deadline: Deadline) -> bool:
 
 def _require_shared_snapshot(first: Connection, second: Connection, deadline: Deadline) -> None:
     """Export a snapshot on one connection and import it on the other."""
-    with _transaction(first, deadline), _transaction(second, deadline):
-        with _answering(first, deadline), translated("exporting a snapshot"):
-            row = first.execute("SELECT pg_export_snapshot()").fetchone()
-        name = str(row[0]) if row else ""
+    with _transaction(first, deadline, "SELECT pg_export_snapshot()") as name:
         try:
-            with _answering(second, deadline), translated("importing a snapshot"):
-                second.execute(f"SET TRANSACTION SNAPSHOT '{name}'")
+            with _transaction(second, deadline, f"SET TRANSACTION SNAPSHOT '{name}'"):
+                pass
         except SourceQueryFailed as error:
             raise SnapshotNotShared(address=address_of(first), detail="it does not know it") from error
 
@@ -141,15 +144,17 @@ def _process(connection: Connection, deadline: Deadline) -> int:
 
 
 @contextmanager
-def _transaction(connection: Connection, deadline: Deadline) -> Iterator[None]:
-    """Run a block in a transaction that leaves nothing behind."""
-    with _answering(connection, deadline), translated("a transaction"):
-        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+def _transaction(connection: Connection, deadline: Deadline, statement: str) -> Iterator[str]:
+    """Begin a transaction with a statement, in one round trip, and give its answer; nothing is left behind."""
     try:
-        yield
+        with _answering(connection, deadline), translated("a transaction"):
+            cursor = connection.execute(f"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; {statement}")
+            while cursor.nextset():
+                pass
+            row = cursor.fetchone() if cursor.description else None
+        yield str(row[0]) if row else ""
     finally:
-        if not connection.closed:
-            connection.rollback()
+        abandon(connection)
 
 
 @contextmanager

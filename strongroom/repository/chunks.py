@@ -43,12 +43,15 @@ class ChunkReader:
         """Return the COPY text of a layer's living rows, and how many there are."""
         payload = self.payload(layer.chunk, document)
         ends = line_ends(payload)
-        if len(ends) != layer.chunk.rows:
-            name = document.packs[layer.chunk.pack].name
+        name = document.packs[layer.chunk.pack].name
+        if len(ends) != layer.chunk.rows or (payload and not payload.endswith(b"\n")):
             raise ChunkDisagrees(name=name, index=layer.chunk.index, reason=f"it holds {len(ends)} rows")
+        dead = decode_dead(layer.dead, layer.chunk.rows)
+        if len(dead) != layer.dead_rows:
+            reason = f"{len(dead)} of its rows are marked as dead, not {layer.dead_rows}"
+            raise ChunkDisagrees(name=name, index=layer.chunk.index, reason=reason)
         if not layer.dead:
             return payload, len(ends)
-        dead = decode_dead(layer.dead, layer.chunk.rows)
         return _without(payload, ends, dead), len(ends) - len(dead)
 
     def collection(self, collection: Collection, document: UnitDocument) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from strongroom.errors import StrongroomError
+from strongroom.errors import MalformedDocument, StrongroomError
 from strongroom.format.documents import (
     BackupPlan,
     Chunk,
@@ -121,7 +121,11 @@ class KnownRows:
                 self._row_maps.popitem(last=False)
             self._row_maps[reference.name] = self._repository.read_row_maps(reference)
         self._row_maps.move_to_end(reference.name)
-        return self._row_maps[reference.name][slot.slot]
+        maps = self._row_maps[reference.name]
+        if slot.slot >= len(maps) or len(maps[slot.slot]) != chunk.rows:
+            reason = f"it does not name the {chunk.rows} rows of a chunk"
+            raise MalformedDocument(kind="row maps", name=reference.name, reason=reason)
+        return maps[slot.slot]
 
 
 def attempt_documents(repository: Repository, backup: str) -> list[UnitDocument]:

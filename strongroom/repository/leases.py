@@ -6,18 +6,19 @@ ever overwritten, and of several that try for the same number exactly one succee
 the medium only what `Store.create` promises.
 """
 
+import contextlib
 import datetime as dt
 import os
 import socket
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Annotated, Self
 
 import msgspec
 
 from strongroom.clock import Clock
-from strongroom.errors import LeaseHeld, LeaseLost, MalformedDocument
+from strongroom.errors import LeaseHeld, LeaseLost, MalformedDocument, ObjectMissing, StrongroomError
 from strongroom.repository import layout
 from strongroom.stores.protocol import Store
 
@@ -25,13 +26,14 @@ LEASE_TIME = dt.timedelta(seconds=120)
 """How long a lease is good for unless it is renewed; a holder renews it three times as often."""
 
 _KEPT = 2
+_TRIES = 5
 
 
 class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token: str
     holder: str
     process: str
-    until: dt.datetime
+    until: Annotated[dt.datetime, msgspec.Meta(tz=True)]
 
 
 class Lease:
@@ -46,6 +48,7 @@ class Lease:
         self._token = token
         self._clock = clock
         self._number = 0
+        self._until = clock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._lost = False
@@ -71,11 +74,13 @@ class Lease:
         if self._thread is not None:
             self._thread.join()
         if not self._lost:
-            self._write(self._number + 1, self._clock())
+            # A release that fails costs others some waiting, and must not undo the work that was done.
+            with contextlib.suppress(StrongroomError):
+                self._write(self._number + 1, self._clock())
 
     def check(self) -> None:
-        """Raise `LeaseLost` if renewing failed, so that somebody else may hold the right by now."""
-        if self._lost:
+        """Raise `LeaseLost` if renewing failed or came too late: somebody else may hold the right by now."""
+        if self._lost or self._clock() >= self._until:
             raise LeaseLost(what=self._right)
 
     def _renew(self) -> None:
@@ -89,29 +94,51 @@ class Lease:
                 return
 
     def _write(self, number: int, until: dt.datetime) -> bool:
+        """Create the next entry; False if somebody else did."""
         entry = _Entry(
             token=self._token,
             holder=f"{socket.gethostname()} (process {os.getpid()})",
             process=_this_process(),
             until=until,
         )
-        if not self._store.create(f"{layout.LEASES}{self._right}/{number:012d}", msgspec.json.encode(entry)):
+        name = self._name(number)
+        if not self._store.create(name, msgspec.json.encode(entry)):
             return False
-        self._number = number
+        if self._names()[-1] != name:
+            # Others went past while this process slept, and cleared away who had had the number before.
+            self._store.delete(name)
+            return False
+        self._number, self._until = number, until
         if number > _KEPT:
             # Only the newest counts; older ones go one at a time so that the chain never has a gap at its end.
-            self._store.delete(f"{layout.LEASES}{self._right}/{number - _KEPT:012d}")
+            self._store.delete(self._name(number - _KEPT))
         return True
 
+    def _name(self, number: int) -> str:
+        return f"{layout.LEASES}{self._right}/{number:012d}"
+
+    def _names(self) -> list[str]:
+        return [stored.name for stored in self._store.list(f"{layout.LEASES}{self._right}/")]
+
     def _newest(self) -> tuple[int, _Entry | None]:
-        names = [stored.name for stored in self._store.list(f"{layout.LEASES}{self._right}/")]
+        for _ in range(_TRIES):
+            # Others may go on between the two calls, and clear away what was listed.
+            with contextlib.suppress(ObjectMissing):
+                return self._read_newest()
+        return self._read_newest()
+
+    def _read_newest(self) -> tuple[int, _Entry | None]:
+        names = self._names()
         if not names:
             return 0, None
-        try:
-            entry = msgspec.json.decode(self._store.get(names[-1]), type=_Entry)
-        except msgspec.MsgspecError as error:
-            raise MalformedDocument(kind="lease", name=names[-1], reason=str(error)) from error
-        return int(names[-1].rpartition("/")[2]), entry
+        return int(names[-1].rpartition("/")[2]), _decode(names[-1], self._store.get(names[-1]))
+
+
+def _decode(name: str, data: bytes) -> _Entry:
+    try:
+        return msgspec.json.decode(data, type=_Entry)
+    except msgspec.MsgspecError as error:
+        raise MalformedDocument(kind="lease", name=name, reason=str(error)) from error
 
 
 def _this_process() -> str:
@@ -121,8 +148,9 @@ def _this_process() -> str:
 
 def _is_dead(process: str) -> bool:
     """Tell whether a process of this machine, since its last start, has ended; False if unknown."""
-    boot, pid, started = process.split("/")
-    return bool(boot) and boot == _boot() and _start_time(int(pid)) != started
+    boot, _, rest = process.partition("/")
+    pid, _, started = rest.partition("/")
+    return bool(boot) and boot == _boot() and pid.isdecimal() and _start_time(int(pid)) != started
 
 
 def _boot() -> str:

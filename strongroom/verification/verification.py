@@ -18,12 +18,12 @@ from strongroom.errors import (
     StrongroomError,
     Transient,
 )
-from strongroom.format.documents import Chunk, Finding, Manifest, ObjectRef, PackRef, TablePart, UnitDocument
-from strongroom.format.liveness import decode_dead
+from strongroom.format.documents import Chunk, Finding, Manifest, ObjectRef, PackRef, UnitDocument
 from strongroom.format.packs import read_header
 from strongroom.repository import layout
 from strongroom.repository.chunks import ChunkReader, line_ends
 from strongroom.repository.repository import Repository
+from strongroom.verification.agreement import chunks_of, disagreement, find_disagreements
 
 _WRONG = (FormatError, KeyringError, RepositoryError, StoreError)
 
@@ -40,7 +40,7 @@ class Verification:
     objects_checked: int = 0
     bytes_checked: int = 0
     rows_checked: int = 0
-    _good_packs: set[str] = field(default_factory=set)
+    _row_map_lengths: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def objects_named(self) -> int:
@@ -62,21 +62,23 @@ class Verification:
             read = self._check(reference.name, lambda r=reference: self._read_document(r))  # type: ignore[misc]
             if isinstance(read, UnitDocument):
                 documents[number] = read
-                self._check_document(reference, read)
-        if len(documents) == len(self.manifest.documents):
-            self._check_tables(documents)
+        self.findings += find_disagreements(self.manifest, documents, self._row_map_lengths)
 
     def check_content(self) -> None:
         """Open every chunk that the backup reaches, once, and count its rows."""
         reader = ChunkReader(self.repository)
         chunks: dict[str, list[tuple[Chunk, UnitDocument]]] = defaultdict(list)
-        seen: set[tuple[str, int]] = set()
+        seen: set[tuple[object, ...]] = set()
         for document in self._documents():
-            for chunk in _chunks(document):
-                place = (document.packs[chunk.pack].name, chunk.index)
-                if place not in seen:
-                    seen.add(place)
-                    chunks[place[0]].append((chunk, document))
+            for chunk in chunks_of(document):
+                if not 0 <= chunk.pack < len(document.packs):
+                    # Found by the structure already: nobody can say which pack it is in.
+                    continue
+                name = document.packs[chunk.pack].name
+                said = (name, chunk.index, chunk.offset, chunk.stored, chunk.raw, chunk.rows, chunk.encoding)
+                if said not in seen:
+                    seen.add(said)
+                    chunks[name].append((chunk, document))
         for done, name in enumerate(sorted(chunks)):
             self.progress(done, len(chunks))
             for chunk, document in chunks[name]:
@@ -113,16 +115,7 @@ class Verification:
         )
 
     def _find(self, name: str, expected: object, observed: object) -> None:
-        self.findings.append(
-            Finding(
-                severity="critical",
-                code="disagreement",
-                object=name,
-                expected=str(expected),
-                observed=str(observed),
-                advice="The manifest and what it names do not fit together; use another backup.",
-            )
-        )
+        self.findings.append(disagreement(name, expected, observed))
 
     def _read_key(self, key: str) -> None:
         self.bytes_checked += sum(
@@ -130,12 +123,15 @@ class Verification:
         )
 
     def _read_row_map(self, reference: ObjectRef) -> None:
-        self.repository.read_row_maps(reference)
+        maps = self.repository.read_row_maps(reference)
+        self._row_map_lengths[reference.name] = [len(ids) for ids in maps]
         self.bytes_checked += reference.size
 
     def _read_pack(self, reference: PackRef) -> None:
         data = self.repository.read_object(reference)
         self.bytes_checked += len(data)
+        if len(data) != reference.size:
+            self._find(reference.name, f"{reference.size} bytes", len(data))
         key, _ = read_header(data, reference.name)
         if key != reference.data_key:
             self._find(reference.name, reference.data_key, key)
@@ -153,8 +149,6 @@ class Verification:
             if rows != chunk.rows:
                 self._find(f"{document.packs[chunk.pack].name} chunk {chunk.index}", chunk.rows, rows)
 
-    # ------------------------------------------------------------------ agreement
-
     def _documents(self) -> Iterator[UnitDocument]:
         for reference in self.manifest.documents:
             try:
@@ -164,52 +158,3 @@ class Verification:
                     raise
                 if not any(finding.object == reference.name for finding in self.findings):
                     self._report(reference.name, error)
-
-    def _check_document(self, reference: ObjectRef, document: UnitDocument) -> None:
-        """Whatever a unit document names, its manifest must name too (I2)."""
-        named = {pack.name for pack in self.manifest.packs} | {r.name for r in self.manifest.row_maps}
-        for used in (*document.packs, *document.row_maps):
-            if used.name not in named:
-                self._find(reference.name, "objects that the manifest names", used.name)
-        sizes = [pack.size for pack in document.packs]
-        for chunk in _chunks(document):
-            if chunk.offset + chunk.stored > sizes[chunk.pack]:
-                self._find(reference.name, f"chunk {chunk.index} within its pack", "it lies outside")
-
-    def _check_tables(self, documents: dict[int, UnitDocument]) -> None:
-        """Rows and digests of the extents must add up to the baseline, and living rows to the extents."""
-        for entry in self.manifest.tables:
-            name = f"{entry.facts.schema}.{entry.facts.name}"
-            try:
-                parts = [documents[r.document].parts[r.part] for r in entry.parts]
-            except (IndexError, KeyError):
-                self._find(name, "its parts", "a part that is not there")
-                continue
-            live, digest = _sums(parts)
-            if (live, str(digest)) != (entry.rows, entry.digest):
-                self._find(name, f"{entry.rows} rows, digest {entry.digest}", f"{live} rows, digest {digest}")
-            for part in parts:
-                self._check_liveness(name, part)
-
-    def _check_liveness(self, name: str, part: TablePart) -> None:
-        for extent in part.extents:
-            alive = 0
-            for layer in extent.layers:
-                dead = len(decode_dead(layer.dead, layer.chunk.rows))
-                alive += layer.chunk.rows - dead
-            if alive != extent.live:
-                self._find(f"{name} page {extent.page}", f"{extent.live} living rows", alive)
-
-
-def _chunks(document: UnitDocument) -> Iterator[Chunk]:
-    for part in document.parts:
-        for extent in part.extents:
-            for layer in extent.layers:
-                yield layer.chunk
-    for collection in document.collections:
-        yield from collection.chunks
-
-
-def _sums(parts: list[TablePart]) -> tuple[int, int]:
-    extents = [extent for part in parts for extent in part.extents]
-    return sum(extent.live for extent in extents), sum(int(extent.digest) for extent in extents)

@@ -16,7 +16,7 @@ LIMIT_SECONDS = 240
 
 
 def demo(folder: Path, *words: str) -> "subprocess.Popen[str]":
-    """Start the demo with `folder` as home and temporary folder, and with settings of the user's that it must ignore."""
+    """Start the demo, its home and temporary files in `folder`, among settings of the user's that it must ignore."""
     (folder / "home").mkdir()
     (folder / "temporary").mkdir(mode=0o755)
     return subprocess.Popen(

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import psutil
 import pytest
+from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
 from tests.flows import fake_backup
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    """Run Prefect's test server with an empty database."""
-    with prefect_test_harness(server_startup_timeout=120):
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Run Prefect's test server with an empty database, and with results in a folder of its own."""
+    results = {PREFECT_LOCAL_STORAGE_PATH: tmp_path_factory.mktemp("results")}
+    with prefect_test_harness(server_startup_timeout=120), temporary_settings(results):
         yield
 
 

@@ -11,8 +11,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.objects import Artifact
-from prefect.results import ResultRecord
-from prefect.settings import get_current_settings
+from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
 from flows.backup import back_up
 from flows.verify import verify
@@ -64,17 +63,17 @@ def test_a_backup_leaves_artifacts_without_secrets(source: FakeSource) -> None:
     assert "hunter2secret" not in str(published)
 
 
-def test_reports_can_be_persisted(source: FakeSource) -> None:
+def test_reports_can_be_persisted(source: FakeSource, tmp_path: Path) -> None:
     """Prefect can store a flow's report and read it back, and there is no secret in what it stores."""
 
-    async def story() -> tuple[BackupReport, bytes]:
+    async def story() -> tuple[BackupReport, str]:
         state = await back_up.with_options(persist_result=True)(source.configuration, return_state=True)
-        metadata = state.data.metadata if isinstance(state.data, ResultRecord) else state.data
-        assert metadata is not None
-        stored = (Path(get_current_settings().results.local_storage_path) / metadata.storage_key).read_bytes()
-        return await state.aresult(), stored
+        record = getattr(state.data, "metadata", state.data)
+        return await state.aresult(), str(record.storage_key)
 
-    report, stored = asyncio.run(story())
+    with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path / "results"}):
+        report, place = asyncio.run(story())
+    stored = Path(place).read_bytes()
     assert (report.backup, report.totals.rows) == (BACKUP, 60)
     assert b"hunter2secret" not in stored
 

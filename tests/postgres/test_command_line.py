@@ -15,34 +15,56 @@ import pytest
 from strongroom.postgres.embedded import EmbeddedPostgres
 from tests.commands import PASSPHRASE, Commands
 from tests.conftest import MakeDatabase
-from tests.databases import Database
+from tests.databases import Database, Databases
 from tests.environment import TELEMETRY_OFF
 
 PASSWORD = "postgres-quantforge-7391"
 ANSWER_SECONDS = 120.0
 
 
-@pytest.fixture
-def database(quantforge: MakeDatabase) -> Database:
-    """Make a database in the Supabase shape, with rows."""
-    return quantforge()
+@pytest.fixture(scope="module")
+def database(
+    postgres18: EmbeddedPostgres, database_templates: dict[tuple[int, bool], str]
+) -> Iterator[Database]:
+    """Make a database in the Supabase shape, with rows, that nobody changes."""
+    databases = Databases(database_templates)
+    yield databases.make(postgres18, app=True)
+    databases.drop_all()
 
 
-@pytest.fixture
-def commands(tmp_path: Path, database: Database) -> Commands:
-    """Make keys and a repository beside a configuration."""
-    made = Commands.make(tmp_path / "home", database.dsn(), PASSWORD)
-    done = made.run("init")
+@pytest.fixture(scope="module")
+def first_home(tmp_path_factory: pytest.TempPathFactory, database: Database) -> Path:
+    """Make keys and a repository beside a configuration, once."""
+    home = tmp_path_factory.mktemp("first")
+    done = Commands.make(home, database.dsn()).run("init")
     assert 0 == done.status, done.err
-    return made
+    return home
+
+
+@pytest.fixture(scope="module")
+def second_home(tmp_path_factory: pytest.TempPathFactory, database: Database, first_home: Path) -> Path:
+    """Make the same with one backup, through the break-glass path because it is quicker."""
+    copied = tmp_path_factory.mktemp("second") / "home"
+    done = _moved(first_home, copied, database).breaking_glass().run("backup")
+    assert 0 == done.status, done.err
+    return copied
 
 
 @pytest.fixture
-def backed_up(commands: Commands) -> Commands:
-    """Take one backup, through the break-glass path because it is quicker."""
-    done = commands.breaking_glass().run("backup")
-    assert 0 == done.status, done.err
-    return commands
+def commands(tmp_path: Path, database: Database, first_home: Path) -> Commands:
+    """Give a test keys and a repository of its own."""
+    return _moved(first_home, tmp_path / "home", database)
+
+
+@pytest.fixture
+def backed_up(tmp_path: Path, database: Database, second_home: Path) -> Commands:
+    """Give a test keys and a repository of its own, with one backup."""
+    return _moved(second_home, tmp_path / "home", database)
+
+
+def _moved(home: Path, to: Path, database: Database) -> Commands:
+    shutil.copytree(home, to)
+    return Commands.make(to, database.dsn(), PASSWORD)
 
 
 @pytest.fixture(scope="module")

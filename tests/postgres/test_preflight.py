@@ -17,12 +17,13 @@ from psycopg.conninfo import make_conninfo
 from strongroom.clock import system_clock
 from strongroom.config import Settings
 from strongroom.deadline import Deadline
-from strongroom.errors import DeadlineExceeded, StandbySource
+from strongroom.errors import DeadlineExceeded, SnapshotNotShared, StandbySource
 from strongroom.keys import create_keys
 from strongroom.operations.check_source import check_source
 from strongroom.operations.context import Context
 from strongroom.operations.messages import Check, CheckReport, CheckSource, VerificationReport, VerifyBackup
 from strongroom.postgres import preflight, programs, source_facts, usable_source
+from strongroom.postgres.connection import open_session
 from strongroom.postgres.embedded import EmbeddedPostgres
 from strongroom.postgres.usable_source import require_usable_source
 from strongroom.repository import preflight as repository_preflight
@@ -32,7 +33,7 @@ from strongroom.stores.faulty import Fault, FaultKind, FaultyStore
 from strongroom.stores.open import open_store
 from strongroom.stores.protocol import Store
 from strongroom.whole import back_up
-from tests.databases import Database, MakeDatabase
+from tests.databases import Database, Databases, MakeDatabase
 from tests.pooler import Pooler, PoolerUnavailable, run_pooler
 from tests.repositories import new_repository, settings_for
 from tests.roles import role_without
@@ -67,10 +68,16 @@ def pooler_before(server: EmbeddedPostgres, mode: str, size: int = 5) -> Iterato
         pytest.skip(f"NOT PROVEN: {reason}")
 
 
-@pytest.fixture
-def source(quantforge: MakeDatabase) -> Database:
-    """Make a database in the Supabase shape."""
-    return quantforge()
+@pytest.fixture(scope="module")
+def source(
+    postgres18: EmbeddedPostgres, database_templates: dict[tuple[int, bool], str]
+) -> Iterator[Database]:
+    """Make a database in the Supabase shape for all tests, none of which changes a row of it."""
+    databases = Databases(database_templates)
+    try:
+        yield databases.make(postgres18, app=True)
+    finally:
+        databases.drop_all()
 
 
 @pytest.fixture
@@ -168,6 +175,23 @@ def test_a_pooler_without_a_second_session_is_told_apart(
         check = failed(ask(settings))["own sessions"]
     assert (check.code, check.transient) == ("SR-0212", True)
     assert "pool" in check.remedy
+
+
+def test_two_servers_behind_one_address_are_refused(
+    postgres18: EmbeddedPostgres, postgres16: EmbeddedPostgres
+) -> None:
+    """A snapshot of one is unknown to the other."""
+    conninfo = [
+        {"host": str(server.socket_directory), "port": str(server.port), "user": server.superuser}
+        for server in (postgres18, postgres16)
+    ]
+    with (
+        open_session({**conninfo[0], "dbname": "postgres"}, Deadline.never()) as first,
+        open_session({**conninfo[1], "dbname": "postgres"}, Deadline.never()) as second,
+        pytest.raises(SnapshotNotShared) as caught,
+    ):
+        usable_source._require_shared_snapshot(first, second, Deadline.never())
+    assert "port 5432" in caught.value.advice()
 
 
 def test_a_wrong_password_at_a_pooler_is_no_passing_trouble(
@@ -292,7 +316,11 @@ def test_a_time_limit_of_the_role_is_lifted(settings: Settings, source: Database
     with psycopg.connect(source.dsn(), autocommit=True) as connection:
         database = sql.Identifier(source.name)
         connection.execute(sql.SQL("ALTER DATABASE {} SET statement_timeout = '7s'").format(database))
-    assert {} == failed(ask(settings))
+        try:
+            report = ask(settings)
+        finally:
+            connection.execute(sql.SQL("ALTER DATABASE {} RESET statement_timeout").format(database))
+    assert {} == failed(report)
 
 
 def test_a_time_limit_that_stays_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 from deployments.first_configuration import location_url
 from deployments.printing import console_on, instant, number, plain, print_findings, print_list, print_show
 from deployments.watching import Watcher, sentence
-from strongroom.errors import CommandMisused, StrongroomError, Unforeseen, UnknownBackup
+from strongroom.errors import CommandMisused, Unforeseen, UnknownBackup
 from strongroom.format.documents import CaptureTotals, Finding, SnapshotFacts
 from strongroom.operations.context import Progress
 from strongroom.operations.messages import (
@@ -60,10 +60,12 @@ def test_a_pipe_gets_no_escapes_and_whole_lines() -> None:
 
 
 def test_a_narrow_terminal_still_shows_whole_ids() -> None:
-    """An id is what people copy, so it is never cut or folded."""
+    """An id is what people copy, so it is never cut or folded; each backup gets a second line instead."""
     console, stream = printed(width=80)
-    print_list(console, ListReport(location="/backups", backups=(BRIEF,)))
-    assert BRIEF.id in stream.getvalue()
+    print_list(console, ListReport(location="/backups", backups=(BRIEF, BRIEF)))
+    lines = stream.getvalue().splitlines()
+    assert [BRIEF.id, "scheduled"] * 2 == [line.split()[0] for line in lines]
+    assert f"parent {BRIEF.parent}: {BRIEF.reason}" in lines[1]
 
 
 def test_a_bad_manifest_is_loud() -> None:
@@ -217,10 +219,9 @@ def test_whatever_ends_a_command_has_a_code(error: BaseException, code: str) -> 
 
 def test_unforeseen_errors_say_their_place() -> None:
     """The kind and the line are enough to find it."""
-    try:
-        raise ValueError("secret")
-    except ValueError as error:
-        coded: StrongroomError = as_strongroom_error(error)
+    with pytest.raises(ValueError, match="secret") as raised:
+        int("secret")
+    coded = as_strongroom_error(raised.value)
     assert isinstance(coded, Unforeseen)
     assert "ValueError at test_printing.py:" in coded.render()
 
