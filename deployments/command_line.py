@@ -197,13 +197,19 @@ def restore(
 
 
 @app.command()
-def serve(config: Config = None, as_json: Json = False, debug: Debug = False) -> int:
+def serve(
+    config: Config = None,
+    as_json: Json = False,
+    debug: Debug = False,
+    host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The port to listen at.")] = 4200,
+) -> int:
     """Run Prefect's server and user interface here, with all schedules, until interrupted."""
 
     def work(answer: Answer) -> None:
         from deployments.flow_commands import run_serve
 
-        run_serve(answer, config, debug=debug)
+        run_serve(answer, config, host, port, debug=debug)
 
     return _run(work, as_json=as_json, debug=debug)
 

@@ -194,8 +194,11 @@ class Demo:
         from flows.recovery import recover
 
         os.environ["STRONGROOM_DESTINATION_URL"] = dsn
+        docs = str(self._folder / "data-docs")
         with self._step("recover, and run the suites"):
-            return run_flow(lambda: recover(str(self._configuration), "latest"), self._watcher)
+            return run_flow(
+                lambda: recover(str(self._configuration), "latest", data_docs=docs), self._watcher
+            )
 
     def _destroy(self, server: EmbeddedPostgres) -> None:
         data = server.data_directory

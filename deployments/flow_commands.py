@@ -108,14 +108,14 @@ def run_restore(answer: Answer, config: Path | None, backup: str, *, debug: bool
     answer.give(report)
 
 
-def run_serve(answer: Answer, config: Path | None, *, debug: bool) -> None:
+def run_serve(answer: Answer, config: Path | None, host: str, port: int, *, debug: bool) -> None:
     """Serve until interrupted."""
     find_settings(config, os.environ)
     prepare_prefect(debug=debug)
     from deployments.serving import serve
 
     # Its processes read the file again, so here the environment alone is not enough.
-    serve(find_configuration(config) or DEFAULT_PATH)
+    serve(find_configuration(config) or DEFAULT_PATH, host, port)
     answer.give({"served": True})
 
 

@@ -58,8 +58,8 @@ def stop_temporary_server() -> None:
         from prefect.server.api.server import SubprocessASGIServer
 
         # What was logged is sent in batches, and the last one needs the server.
-        for handler in logging.getLogger("prefect.flow_runs").handlers:
-            handler.flush()
+        for outlet in logging.getLogger("prefect.flow_runs").handlers:
+            outlet.flush()
         SubprocessASGIServer().stop()
 
 

@@ -1291,7 +1291,7 @@ class OperationUnknown(ProcessError):
 class Unforeseen(ProcessError):
     """Something failed that nobody foresaw; its text is not shown, as it may hold anything."""
 
-    code = "SR-1204"
+    code = "SR-1206"
     message = "Strongroom failed unexpectedly: {detail}"
     hint = "This is a defect of Strongroom or of what it runs on. Run again with --debug and report its output."
 

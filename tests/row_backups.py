@@ -19,7 +19,6 @@ from typing import TypeAlias
 import pytest
 from psycopg import sql
 
-from strongroom.clock import Clock
 from strongroom.config import Settings, load_settings
 from strongroom.crypto.keyring import Keyring
 from strongroom.deadline import Deadline
@@ -144,7 +143,9 @@ class RowBackups:
             if during is not None:
                 during(plan)
             units = self.capture(runner, plan, len(plan.units))
-            report = runner.run("seal_backup", SealBackup(backup=plan.backup, units=tuple(units)), BackupReport)
+            report = runner.run(
+                "seal_backup", SealBackup(backup=plan.backup, units=tuple(units)), BackupReport
+            )
         self.remembered[plan.backup] = observed
         return report
 
@@ -279,7 +280,10 @@ def _columns(connection: Connection, table: Table) -> list[Column]:
         " AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",
         table,
     ).fetchall()
-    return [Column(name=name, number=number, type="", type_oid=oid, type_modifier=-1) for name, number, oid in found]
+    return [
+        Column(name=name, number=number, type="", type_oid=oid, type_modifier=-1)
+        for name, number, oid in found
+    ]
 
 
 def _rows(connection: Connection, table: Table, columns: list[Column]) -> Counter[bytes]:
@@ -291,7 +295,7 @@ def _rows(connection: Connection, table: Table, columns: list[Column]) -> Counte
 
 def _digest(connection: Connection, table: Table, columns: list[Column]) -> tuple[int, str]:
     query = sql.SQL("SELECT count(*), coalesce(sum({}), 0)::text FROM ONLY {} AS t").format(
-        sql.SQL(row_digest(columns)),  # type: ignore[arg-type]
+        sql.SQL(row_digest(columns)),
         sql.Identifier(*table),
     )
     row = connection.execute(query).fetchone()

@@ -94,7 +94,8 @@ def _entry(
     references = tuple(reference for _, reference in parts)
     extents = [e for r in references for e in documents[r.document].parts[r.part].extents]
     expected = [number * planned.pages_per_extent for number in range(planned.extents)]
-    if [extent.page for extent in extents] != expected:
+    widths = {documents[r.document].parts[r.part].pages_per_extent for r in references}
+    if [extent.page for extent in extents] != expected or not widths <= {planned.pages_per_extent}:
         name = f"{planned.facts.schema}.{planned.facts.name}"
         raise CaptureIncomplete(object=name, expected=len(expected), captured=len(extents))
     return TableEntry(

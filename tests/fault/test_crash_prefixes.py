@@ -130,7 +130,11 @@ def test_a_crash_at_a_call_leaves_what_is_listed_whole(
             faulty.assert_all_hit()
         else:
             break
-        remembered = [b for b in backups.remembered if b in [str(x.name).split("/")[1] for x in store.list("manifests/")]]
+        remembered = [
+            b
+            for b in backups.remembered
+            if b in [str(x.name).split("/")[1] for x in store.list("manifests/")]
+        ]
         backups.use(monkeypatch, store)
         listed = backups.listed()
         for backup in set(listed) & set(remembered):

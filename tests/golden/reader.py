@@ -55,6 +55,13 @@ def derive(key: bytes, salt: bytes | None, info: bytes) -> bytes:
     return HKDF(SHA256(), 32, salt, info).derive(key)
 
 
+def unframe(frame: bytes, most: int) -> bytes:
+    """Return what a zstd frame holds; it states its size, and nothing follows it."""
+    if not 0 <= zstandard.frame_content_size(frame) <= most:
+        raise zstandard.ZstdError("it states no size, or another")
+    return zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
+
+
 def short_id(data: bytes) -> str:
     """Return the key id made of these bytes (section 2)."""
     return hashlib.sha256(data).hexdigest()[:16]
@@ -100,7 +107,7 @@ class Keys:
 
 
 class Reader:
-    """Reads one backup; `get` returns the bytes of an object by name, or raises KeyError."""
+    """Reads one backup; `get` returns the bytes of an object by name, or raises OSError."""
 
     def __init__(self, get: Callable[[str], bytes], keys: Keys, backup: str) -> None:
         self.get = get
@@ -136,8 +143,7 @@ class Reader:
         key = derive(self.keys.operator, sealed[14:46], b"strongroom/document/" + kind.encode())
         aad = sealed[:46] + kind.encode() + b"\0" + name.encode()
         try:
-            frame = AESGCM(key).decrypt(bytes(12), sealed[46:], aad)
-            found = json.loads(zstandard.ZstdDecompressor().decompress(frame, max_output_size=1 << 30))
+            found = json.loads(unframe(AESGCM(key).decrypt(bytes(12), sealed[46:], aad), 1 << 30))
         except (InvalidTag, zstandard.ZstdError, ValueError):
             raise Refused(f"{name} is damaged") from None
         require(found["format"] == 1, f"{name} is of a newer format")
@@ -158,7 +164,13 @@ class Reader:
         require(info["operator_key"] == self.keys.operator_id, "the repository has another operator key")
 
     def _unit(self, reference: dict[str, Any]) -> Any:
-        return self.document("unit", reference["name"].rpartition("/")[0], self.named(reference))
+        name, manifest = reference["name"], self.manifest
+        document = self.document("unit", name.rpartition("/")[0], self.named(reference))
+        named = all(
+            p in manifest["packs"] and p["data_key"] in manifest["data_keys"] for p in document["packs"]
+        )
+        require(named, f"{name} names packs or data keys that its manifest does not")
+        return document
 
     def named(self, reference: dict[str, Any]) -> bytes:
         """Return the bytes of an object that a document names."""
@@ -184,6 +196,7 @@ class Reader:
 
     def payload(self, chunk: dict[str, Any], document: dict[str, Any]) -> bytes:
         """Return the payload of a chunk."""
+        require(0 <= chunk["pack"] < len(document["packs"]), "a chunk is in no pack")
         reference = document["packs"][chunk["pack"]]
         name, place = reference["name"], f"chunk {chunk['index']} of {reference['name']}"
         if self._pack[0] != name:
@@ -199,12 +212,12 @@ class Reader:
         key = derive(self.data_key(reference["data_key"]), header[-32:], b"strongroom/pack")
         try:
             opened = AESGCM(key).decrypt(chunk["index"].to_bytes(12, "big"), pack[start:end], header)
-        except InvalidTag:
+            require(len(opened) >= 10 and max(opened[:2]) <= 1, f"{place} has an unknown form")
+            length = int.from_bytes(opened[2:10], "little")
+            body = unframe(opened[10:], length) if opened[0] else opened[10:]
+        except (InvalidTag, zstandard.ZstdError):
             raise Refused(f"{place} is damaged") from None
-        encoding, length = ("bytes", "copy-text")[opened[1]], int.from_bytes(opened[2:10], "little")
-        body = opened[10:]
-        if opened[0] == 1:
-            body = zstandard.ZstdDecompressor().decompress(body, max_output_size=max(length, 1))
+        encoding = ("bytes", "copy-text")[opened[1]]
         said = chunk.get("encoding", "copy-text"), chunk["raw"], chunk["raw"]
         require((encoding, length, len(body)) == said, f"{place} is not what its document says")
         return body
@@ -279,9 +292,13 @@ def write_files(reader: Reader, folder: Path) -> None:
     (folder / "tables.json").write_text(listing + "\n", "utf-8", newline="\n")
 
 
+def quote(name: str) -> str:
+    """Return an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def write_sql(reader: Reader) -> None:
     """Write a script for psql to standard output."""
-    quote = lambda name: '"' + name.replace('"', '""') + '"'  # noqa: E731 - for this function only
     out = sys.stdout.buffer
     for entry in reader.manifest["tables"]:
         columns = ", ".join(map(quote, columns_of(entry)))
@@ -301,7 +318,7 @@ def main() -> None:
     given = parser.parse_args()
     passphrase = os.environ.get("STRONGROOM_RECOVERY_PASSPHRASE") or getpass.getpass("Recovery passphrase: ")
     try:
-        backup = given.backup or max(os.listdir(given.repository / "manifests"))
+        backup = given.backup or max(path.name for path in (given.repository / "manifests").iterdir())
         keys = Keys.load(given.keys, passphrase.encode())
         reader = Reader(lambda name: (given.repository / name).read_bytes(), keys, backup)
         write_files(reader, given.to) if given.to else write_sql(reader)

@@ -6,7 +6,7 @@ A statement that the server refuses (a lock, a view, a type that is in use) is n
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import psycopg
 from psycopg import sql
@@ -74,7 +74,7 @@ class PresentTable:
     columns: tuple[tuple[str, str], ...]
 
 
-def clear(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+def clear(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
     """Drop whatever is there and make the schemas and types anew."""
     names = connection.execute(
         "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
@@ -86,7 +86,7 @@ def clear(connection: psycopg.Connection[tuple[object, ...]]) -> None:
     connection.execute(PREPARATION)
 
 
-def present_tables(connection: psycopg.Connection[tuple[object, ...]]) -> list[PresentTable]:
+def present_tables(connection: psycopg.Connection[tuple[Any, ...]]) -> list[PresentTable]:
     """List the tables that rows can be written to, with the columns that take values."""
     rows = connection.execute(
         "SELECT format('%I.%I', n.nspname, c.relname), quote_ident(c.relname),"
@@ -99,7 +99,9 @@ def present_tables(connection: psycopg.Connection[tuple[object, ...]]) -> list[P
         " WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
         " AND c.relname <> 'anchor' GROUP BY c.oid, 1, 2 ORDER BY c.oid"
     ).fetchall()
-    return [PresentTable(str(n), str(b), tuple(zip(names, types, strict=True))) for n, b, names, types in rows]  # type: ignore[call-overload]
+    return [
+        PresentTable(str(n), str(b), tuple(zip(names, types, strict=True))) for n, b, names, types in rows
+    ]
 
 
 # ---------------------------------------------------------------------------------------- making tables
@@ -109,20 +111,29 @@ def create_table(number: int, shape: int, types: Sequence[str]) -> Statements:
     """Make a table of one of several shapes, with a key, without one, partitioned, inherited, and so on."""
     schema = '"' + SCHEMAS[number % len(SCHEMAS)].replace('"', '""') + '"'
     name = f'{schema}."T{number} ""é"" \\ "'
-    columns = ", ".join(f'"c{place} \'x\'" {kind}' for place, kind in enumerate(types))
+    columns = ", ".join(f"\"c{place} 'x'\" {kind}" for place, kind in enumerate(types))
     listed = f", {columns}" if columns else ""
     return [
         [f"CREATE TABLE {name} (id int PRIMARY KEY{listed})"],
         [f"CREATE TABLE {name} ({columns})"],
         [f"CREATE UNLOGGED TABLE {name} (id bigint GENERATED ALWAYS AS IDENTITY{listed})"],
         [f"CREATE TABLE {name} (id int, doubled int GENERATED ALWAYS AS (id * 2) STORED{listed})"],
-        [f"CREATE TABLE {name} (id int, gone text DEFAULT 'x'{listed})", f"ALTER TABLE {name} DROP COLUMN gone"],
+        [
+            f"CREATE TABLE {name} (id int, gone text DEFAULT 'x'{listed})",
+            f"ALTER TABLE {name} DROP COLUMN gone",
+        ],
         [
             f"CREATE TABLE {name} (id int{listed}) PARTITION BY LIST ((id % 3))",
-            *(f'CREATE TABLE {schema}."P{number}-{p}" PARTITION OF {name} FOR VALUES IN ({p})' for p in range(2)),
+            *(
+                f'CREATE TABLE {schema}."P{number}-{p}" PARTITION OF {name} FOR VALUES IN ({p})'
+                for p in range(2)
+            ),
             f'CREATE TABLE {schema}."P{number}-d" PARTITION OF {name} DEFAULT',
         ],
-        [f"CREATE TABLE {name} (id int{listed})", f'CREATE TABLE {schema}."Child{number}" () INHERITS ({name})'],
+        [
+            f"CREATE TABLE {name} (id int{listed})",
+            f'CREATE TABLE {schema}."Child{number}" () INHERITS ({name})',
+        ],
         [f"CREATE TABLE {name} (only_virtual int GENERATED ALWAYS AS (1))"],
         [f"CREATE TABLE {name} (id int{listed}) WITH (fillfactor = 50)"],
     ][shape % 9]
@@ -140,8 +151,10 @@ def insert(table: PresentTable, rows: int, r: int) -> Statements:
     values = ", ".join(_value(kind, r) for kind in kinds)
     names = ", ".join(name for name, _ in table.columns)
     return [
-        f"INSERT INTO {table.name} ({names}) OVERRIDING SYSTEM VALUE SELECT {values}"
-        f" FROM generate_series({r * 100}, {r * 100 + count - 1}) AS g"
+        (
+            f"INSERT INTO {table.name} ({names}) OVERRIDING SYSTEM VALUE SELECT {values}"
+            f" FROM generate_series({r * 100}, {r * 100 + count - 1}) AS g"
+        )
     ]
 
 
@@ -153,8 +166,10 @@ def update(table: PresentTable, one_in: int, r: int) -> Statements:
     g = "abs(hashtext(t.ctid::text))"
     value = _value(kind, r).replace("(g ", f"({g} ") if kind == "app.huge" else _value(kind, r)
     return [
-        f"UPDATE ONLY {table.name} AS t SET {name} = (SELECT {value} FROM (SELECT {g} % 100000 AS g) AS s)"
-        f" WHERE abs(hashtext(t.ctid::text) % {one_in}) = {r % one_in}"
+        (
+            f"UPDATE ONLY {table.name} AS t SET {name} = (SELECT {value} FROM (SELECT {g} % 100000 AS g) AS s)"
+            f" WHERE abs(hashtext(t.ctid::text) % {one_in}) = {r % one_in}"
+        )
     ]
 
 
@@ -163,7 +178,9 @@ def touch(table: PresentTable, one_in: int, r: int) -> Statements:
     if not table.columns:
         return []
     name = table.columns[0][0]
-    return [f"UPDATE {table.name} SET {name} = {name} WHERE abs(hashtext(ctid::text) % {one_in}) = {r % one_in}"]
+    return [
+        f"UPDATE {table.name} SET {name} = {name} WHERE abs(hashtext(ctid::text) % {one_in}) = {r % one_in}"
+    ]
 
 
 def delete(table: PresentTable, one_in: int, r: int) -> Statements:
@@ -188,16 +205,22 @@ def _column(table: PresentTable, r: int) -> tuple[str, str]:
 
 
 MIGRATIONS: Mapping[str, Callable[[PresentTable, int], Statements]] = {
-    "add a column with a default": lambda t, r: [f"ALTER TABLE {t.name} ADD COLUMN \"a{r}\" text DEFAULT 'd{r}'"],
-    "add a volatile default": lambda t, r: [f'ALTER TABLE {t.name} ADD COLUMN "v{r}" float8 DEFAULT random()'],
+    "add a column with a default": lambda t, r: [
+        f"ALTER TABLE {t.name} ADD COLUMN \"a{r}\" text DEFAULT 'd{r}'"
+    ],
+    "add a volatile default": lambda t, r: [
+        f'ALTER TABLE {t.name} ADD COLUMN "v{r}" float8 DEFAULT random()'
+    ],
     "add an empty column": lambda t, r: [f'ALTER TABLE {t.name} ADD COLUMN "e{r}" int'],
     "add a generated column": lambda t, r: [
         f'ALTER TABLE {t.name} ADD COLUMN "g{r}" int GENERATED ALWAYS AS ({r}) STORED'
     ],
     "drop a column": lambda t, r: [f"ALTER TABLE {t.name} DROP COLUMN {_column(t, r)[0]} CASCADE"],
     "drop a column and add it again": lambda t, r: [
-        f"ALTER TABLE {t.name} DROP COLUMN {_column(t, r)[0]} CASCADE,"
-        f" ADD COLUMN {_column(t, r)[0]} {_column(t, r)[1]}"
+        (
+            f"ALTER TABLE {t.name} DROP COLUMN {_column(t, r)[0]} CASCADE,"
+            f" ADD COLUMN {_column(t, r)[0]} {_column(t, r)[1]}"
+        )
     ],
     "change a type": lambda t, r: [
         f"ALTER TABLE {t.name} ALTER {_column(t, r)[0]} TYPE text USING {_column(t, r)[0]}::text"
@@ -214,8 +237,10 @@ MIGRATIONS: Mapping[str, Callable[[PresentTable, int], Statements]] = {
     "drop the table": lambda t, r: [f"DROP TABLE {t.name} CASCADE"],
     "add an enum label": lambda t, r: [f"ALTER TYPE app.mood ADD VALUE 'label {r}' BEFORE 'sad'"],
     "rename an enum label": lambda t, r: [
-        f"DO $$ BEGIN EXECUTE format('ALTER TYPE app.mood RENAME VALUE %L TO %L',"
-        f" (enum_range(NULL::app.mood))[1], 'renamed {r}'); END $$"
+        (
+            f"DO $$ BEGIN EXECUTE format('ALTER TYPE app.mood RENAME VALUE %L TO %L',"
+            f" (enum_range(NULL::app.mood))[1], 'renamed {r}'); END $$"
+        )
     ],
     "exchange two enum labels": lambda t, r: [
         "ALTER TYPE app.mood RENAME VALUE 'sad' TO 'swap'",
@@ -244,10 +269,12 @@ MIGRATIONS: Mapping[str, Callable[[PresentTable, int], Statements]] = {
     "vacuum full": lambda t, r: [f"VACUUM FULL {t.name}"],
     "cluster": lambda t, r: [
         f"CREATE INDEX ON {t.name} ({_column(t, r)[0]} DESC)",
-        "DO $$ DECLARE i regclass; BEGIN SELECT indexrelid INTO i FROM pg_index"
-        f" WHERE indrelid = '{t.name.replace(chr(39), chr(39) * 2)}'::regclass LIMIT 1;"
-        f" EXECUTE format('CLUSTER %s USING %I', '{t.name.replace(chr(39), chr(39) * 2)}',"
-        " (SELECT relname FROM pg_class WHERE oid = i)); END $$",
+        (
+            "DO $$ DECLARE i regclass; BEGIN SELECT indexrelid INTO i FROM pg_index"
+            f" WHERE indrelid = '{t.name.replace(chr(39), chr(39) * 2)}'::regclass LIMIT 1;"
+            f" EXECUTE format('CLUSTER %s USING %I', '{t.name.replace(chr(39), chr(39) * 2)}',"
+            " (SELECT relname FROM pg_class WHERE oid = i)); END $$"
+        ),
     ],
     "make it logged": lambda t, r: [f"ALTER TABLE {t.name} SET LOGGED"],
     "make it unlogged": lambda t, r: [f"ALTER TABLE {t.name} SET UNLOGGED"],
@@ -265,8 +292,10 @@ MIGRATIONS: Mapping[str, Callable[[PresentTable, int], Statements]] = {
         "COMMIT" if r % 3 else "ROLLBACK",
     ],
     "many transaction ids": lambda t, r: [
-        "DO $$ BEGIN FOR i IN 1..300 LOOP BEGIN PERFORM pg_current_xact_id(); RAISE EXCEPTION 'x';"
-        " EXCEPTION WHEN raise_exception THEN NULL; END; END LOOP; END $$"
+        (
+            "DO $$ BEGIN FOR i IN 1..300 LOOP BEGIN PERFORM pg_current_xact_id(); RAISE EXCEPTION 'x';"
+            " EXCEPTION WHEN raise_exception THEN NULL; END; END LOOP; END $$"
+        )
     ],
 }
 """What happens to tables and types, by name; numbers choose the column and the new names."""

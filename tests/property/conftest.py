@@ -33,3 +33,12 @@ def empty_database(postgres18: EmbeddedPostgres) -> Iterator[Database]:
         connection.execute(sql.SQL("CREATE DATABASE {} OWNER postgres").format(name))
         yield database
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes minutes by nature unless `-m` speaks of it."""
+    if "endurance" in str(config.getoption("markexpr")):
+        return
+    left_out = [item for item in items if item.get_closest_marker("endurance")]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)

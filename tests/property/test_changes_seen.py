@@ -100,7 +100,9 @@ def test_a_place_that_is_used_again_holds_another_row(
     for turn in range(4):
         writer.execute("DELETE FROM t WHERE id %% 7 = %s", [turn])
         writer.execute("VACUUM t")
-        writer.execute("INSERT INTO t SELECT g, 'again' FROM generate_series(1, 500) g WHERE g %% 7 = %s", [turn])
+        writer.execute(
+            "INSERT INTO t SELECT g, 'again' FROM generate_series(1, 500) g WHERE g %% 7 = %s", [turn]
+        )
         backups.assert_true(backups.back_up("incremental"))
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 import pytest
+
 from strongroom.operations.messages import PlanReport, WantedKind
 from tests.databases import Database
 from tests.property import changes
@@ -71,7 +72,9 @@ class Life:
     def begin(self, shapes: list[int], number: int) -> None:
         """Make some tables with rows and a full backup of them."""
         for place, shape in enumerate(shapes):
-            self.create(shape, [changes.TYPES[(number + 7 * place + i) % len(changes.TYPES)] for i in range(3)])
+            self.create(
+                shape, [changes.TYPES[(number + 7 * place + i) % len(changes.TYPES)] for i in range(3)]
+            )
         for place in range(len(changes.present_tables(self.writer))):
             self.change(changes.insert, place, 1, number, 150)
         self.back_up("full", [])
@@ -96,7 +99,9 @@ class Life:
 
     # ------------------------------------------------------------------------------ other transactions
 
-    def write_elsewhere(self, other: int, change: Any, table: int, one_in: int, r: int, savepoint: bool) -> None:
+    def write_elsewhere(
+        self, other: int, change: Any, table: int, one_in: int, r: int, savepoint: bool
+    ) -> None:
         """Write in a transaction that stays open, over however many backups."""
         present = changes.present_tables(self.writer)
         if not present:
@@ -122,10 +127,6 @@ class Life:
 
     # ------------------------------------------------------------------------------ backups
 
-    @rule(
-        kind=st.sampled_from(["incremental", "incremental", "incremental", "differential", "full"]),
-        meanwhile=st.lists(st.tuples(st.sampled_from(_ROW_CHANGES[:4]), _NUMBER, _NUMBER), max_size=3),
-    )
     def back_up(self, kind: WantedKind, meanwhile: Sequence[tuple[Any, int, int]]) -> None:
         """Take a backup while others write and commit."""
 
@@ -166,7 +167,9 @@ class Life:
         for backup in self.backups.listed():
             manifest = self.backups.manifest(backup)
             packs = {pack.name for pack in manifest.packs}
-            assert manifest.kind != "full" or not packs & earlier, f"{backup} shares packs with an earlier backup"
+            assert manifest.kind != "full" or not packs & earlier, (
+                f"{backup} shares packs with an earlier backup"
+            )
             earlier |= packs
 
     def _tally(self) -> None:
@@ -257,9 +260,7 @@ def _explore(world: World, lives: int, steps: int, seconds: float) -> None:
 
 
 @pytest.fixture
-def world(
-    empty_database: Database, tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
-) -> World:
+def world(empty_database: Database, tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> World:
     """Make extents tiny and share one database among the lives."""
     small_extents(monkeypatch, pages=2)
     # Which unchanged extents are digested again depends on the backup's id: here it is all of them.

@@ -206,7 +206,7 @@ def test_misuse_has_a_status_of_its_own(capsys: pytest.CaptureFixture[str]) -> N
     [
         (UnknownBackup(backup="x"), "SR-0101"),
         (KeyboardInterrupt(), "SR-1180"),
-        (ValueError("hunter2"), "SR-1204"),
+        (ValueError("hunter2"), "SR-1206"),
     ],
     ids=lambda value: str(type(value).__name__),
 )

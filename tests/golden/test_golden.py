@@ -1,0 +1,238 @@
+"""The golden repository: written and read back by today's code, and read by a reader that shares none of it."""
+
+import ast
+import hashlib
+import hmac
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import zstandard
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from strongroom.deadline import Deadline
+from strongroom.errors import WrongPassphrase
+from strongroom.format.packs import PackBuilder
+from strongroom.keys import load_keyring
+from strongroom.postgres.database_facts import decode_facts
+from strongroom.repository.chunks import ChunkReader
+from strongroom.repository.collections import FACTS, read_collection
+from strongroom.repository.repository import Repository
+from strongroom.stores.local import LocalDirectoryStore
+from strongroom.verification.verification import Verification
+from tests.golden import make_golden
+from tests.golden.make_golden import EXPECTED, FOLDER, KEYS, PASSPHRASE, REPOSITORY, files_under
+
+READER = Path(__file__).parent / "reader.py"
+BACKUPS = sorted(path.name for path in (FOLDER / EXPECTED).iterdir())
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """Open the checked-in repository as the program does: a folder, key files, the passphrase."""
+    keys = tmp_path_factory.mktemp("golden") / "keys"
+    shutil.copytree(FOLDER / KEYS, keys)
+    for file in keys.iterdir():
+        file.chmod(0o600)
+    keyring = load_keyring(keys, passphrase=lambda: PASSPHRASE)
+    return Repository.open(LocalDirectoryStore(FOLDER / REPOSITORY, make=False), keyring)
+
+
+def restored(repository: Repository, backup: str) -> dict[str, bytes]:
+    """Return the rows and collections of a backup, under the names of the expected files."""
+    manifest = repository.read_manifest(backup)
+    documents = [repository.read_unit_document(reference) for reference in manifest.documents]
+    reader = ChunkReader(repository)
+    found = {}
+    for number, entry in enumerate(manifest.tables):
+        parts = [(documents[p.document], documents[p.document].parts[p.part]) for p in entry.parts]
+        layers = [(x, doc) for doc, part in parts for extent in part.extents for x in extent.layers]
+        found[f"{number:04d}.copy"] = b"".join(reader.rows(layer, document)[0] for layer, document in layers)
+    for reference in manifest.collections:
+        content = b"".join(read_collection(repository, manifest, reference.name))
+        found[f"collection-{reference.name}"] = content
+    return found
+
+
+def expected(backup: str) -> dict[str, bytes]:
+    """Return what is checked in, without the index."""
+    files = files_under(FOLDER / EXPECTED / backup)
+    del files["tables.json"]
+    return files
+
+
+# ---------------------------------------------------------------------------------- today's code
+
+
+def test_todays_code_writes_the_golden_repository() -> None:
+    """What is checked in is what the script makes: bytes, or decoded content under another zstd."""
+    assert [] == make_golden.verify()
+
+
+def test_golden_files_stay_small() -> None:
+    """They are checked in for as long as the project lives."""
+    assert sum(map(len, files_under(FOLDER).values())) < 200_000
+
+
+@pytest.mark.parametrize("backup", BACKUPS)
+def test_todays_code_reads_the_golden_repository(repository: Repository, backup: str) -> None:
+    """Every table and collection of both backups comes back byte for byte."""
+    assert expected(backup) == restored(repository, backup)
+
+
+@pytest.mark.parametrize("backup", BACKUPS)
+def test_the_golden_repository_verifies(repository: Repository, backup: str) -> None:
+    """Verification to the level `content` finds nothing."""
+    manifest = repository.read_manifest(backup)
+    work = Verification(repository, manifest, Deadline.never(), lambda _done, _total: None)
+    work.check_structure()
+    work.check_content()
+    assert [] == work.findings
+    assert work.objects_named <= work.objects_checked
+
+
+def test_the_facts_still_decode(repository: Repository) -> None:
+    """The catalog facts have a format of their own; those of v1 are still understood."""
+    manifest = repository.read_manifest(BACKUPS[0])
+    facts = decode_facts(b"".join(read_collection(repository, manifest, FACTS)))
+    assert ["trader"] == [role.name for role in facts.roles]
+
+
+def test_the_golden_repository_shows_all_that_the_format_can_say(repository: Repository) -> None:
+    """Both codecs, gaps of one to three bytes, extents of several and of no chunks, adopted packs and units."""
+    full, incremental = (repository.read_manifest(backup) for backup in BACKUPS)
+    documents = [repository.read_unit_document(r) for m in (full, incremental) for r in m.documents]
+    extents = [extent for document in documents for part in document.parts for extent in part.extents]
+    dead = [layer.dead for extent in extents for layer in extent.layers if layer.dead]
+    assert {0, 1, 2, 3} <= {len(extent.layers) for extent in extents}
+    assert any(b"\xc1\x01" in gaps for gaps in dead)
+    assert any(gaps[-1] < 0x80 <= min(gaps[-2], gaps[-3]) for gaps in dead if len(gaps) > 3)
+    assert {True, False} == {
+        chunk.stored > chunk.raw for document in documents for chunk in make_golden.chunks_of(document)
+    }
+    assert set(full.documents) & set(incremental.documents)
+    assert set(full.packs) & set(incremental.packs)
+    assert set(full.row_maps) & set(incremental.row_maps)
+    assert {0, 1, 2} == {len(entry.parts) for entry in incremental.tables} | {0}
+    assert any(part.extents == () for document in documents for part in document.parts)
+
+
+# ------------------------------------------------------------------------------------- comparing
+
+
+def test_another_compression_is_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that compresses better changes bytes and names, and nothing that is said."""
+    genuine = zstandard.ZstdCompressor
+    monkeypatch.setattr(zstandard, "ZstdCompressor", lambda level: genuine(level=level + 12))
+    fresh = make_golden.make_repository()
+    stored = files_under(FOLDER / REPOSITORY)
+    assert [] != make_golden.differences(stored, fresh, same_zstd=True)
+    assert [] == make_golden.differences(stored, fresh, same_zstd=False)
+
+
+def test_another_row_is_a_difference_under_any_zstd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparing what was decoded notices a payload that is not the same."""
+    genuine = PackBuilder.append
+
+    def append(self: PackBuilder, payload: bytes, encoding: object) -> object:
+        return genuine(self, payload.replace(b"momentum", b"momentun"), encoding)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(PackBuilder, "append", append)
+    wrong = make_golden.differences(
+        files_under(FOLDER / REPOSITORY), make_golden.make_repository(), same_zstd=False
+    )
+    assert [f"tables/{backup}/1" for backup in BACKUPS] == wrong
+
+
+def test_another_data_key_is_a_difference() -> None:
+    """Sealed data keys are random; what they hold is compared all the same."""
+    stored = files_under(FOLDER / REPOSITORY)
+    keys = sorted(name for name in stored if name.startswith("keys/"))
+    lacking = {name: data for name, data in stored.items() if name != keys[0]}
+    assert [keys[0]] == make_golden.differences(lacking, make_golden.make_repository(), same_zstd=True)
+
+
+# ---------------------------------------------------------------------------- the stand-alone reader
+
+
+def run_reader(*arguments: str | Path, passphrase: bytes = PASSPHRASE) -> subprocess.CompletedProcess[bytes]:
+    """Run the reader as a program, without the project on its path."""
+    command = [sys.executable, "-I", READER, FOLDER / REPOSITORY, FOLDER / KEYS, *arguments]
+    environment = {**os.environ, "STRONGROOM_RECOVERY_PASSPHRASE": passphrase.decode()}
+    return subprocess.run(command, env=environment, capture_output=True, timeout=120, check=False)
+
+
+def test_the_reader_shares_nothing_with_the_engine() -> None:
+    """It imports the standard library, cryptography and zstandard."""
+    imported = set()
+    for node in ast.walk(ast.parse(READER.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add((node.module or "a relative import").partition(".")[0])
+    assert {"cryptography", "zstandard"} == imported - sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("backup", BACKUPS)
+def test_the_reader_restores_files(tmp_path: Path, backup: str) -> None:
+    """All tables, collections and the index are what was written down by hand."""
+    done = run_reader(backup, "--to", tmp_path / "out")
+    assert (0, b"") == (done.returncode, done.stderr)
+    assert files_under(FOLDER / EXPECTED / backup) == files_under(tmp_path / "out")
+
+
+def test_the_reader_writes_sql() -> None:
+    """Without a folder it writes COPY statements for psql, of the newest backup if none is named."""
+    done = run_reader()
+    assert (0, b"") == (done.returncode, done.stderr)
+    index = json.loads((FOLDER / EXPECTED / BACKUPS[-1] / "tables.json").read_bytes())
+    rows = [(FOLDER / EXPECTED / BACKUPS[-1] / table["file"]).read_bytes() for table in index]
+    script = done.stdout.decode()
+    assert script.startswith('COPY "public"."strategies" ("id", "name", "risk") FROM stdin;\n1\tmean rev')
+    assert 'COPY "public"."marks" FROM stdin;\n\n\n\n\n\\.\n' in script
+    assert 'COPY "Quant ""Forge"""."odd / ""name""\nтаблица\\.." ("say ""id""", "tab\there") FROM' in script
+    assert all(content.decode() + "\\.\n" in script for content in rows)
+
+
+def test_the_reader_refuses_a_wrong_passphrase() -> None:
+    """It says so and writes nothing; and the engine says the same in its own words."""
+    done = run_reader(passphrase=b"guess")
+    assert (1, b"") == (done.returncode, done.stdout)
+    assert b"reader: refused: " in done.stderr
+    with pytest.raises(WrongPassphrase):
+        type(make_golden.golden_keyring().require_recovery_private()).from_pem(
+            (FOLDER / KEYS / "recovery.pem").read_bytes(), b"guess"
+        )
+
+
+def test_a_data_key_opens_by_hand(repository: Repository) -> None:
+    """HPKE and X-Wing are what docs/format.md says in numbers, whatever the library calls them."""
+    private = make_golden.golden_keyring().require_recovery_private()
+    key_id = repository.read_manifest(BACKUPS[0]).data_keys[0]
+    box = repository.sealed_data_key(key_id).recipients[private.key_id]
+    pqc, classic, sealed = box[:1088], box[1088:1120], box[1120:]
+    secrets = private.mlkem.decapsulate(pqc) + private.x25519.exchange(
+        X25519PublicKey.from_public_bytes(classic)
+    )
+    ours = private.x25519.public_key().public_bytes_raw()
+    shared = hashlib.sha3_256(secrets + classic + ours + bytes.fromhex("5c2e2f2f5e5c")).digest()
+    suite = b"HPKE" + bytes.fromhex("647a00010002")
+
+    def extract(salt: bytes, label: bytes, material: bytes) -> bytes:
+        return hmac.digest(salt or bytes(32), b"HPKE-v1" + suite + label + material, "sha256")
+
+    info = b"strongroom data key\0" + key_id.encode()
+    context = b"\0" + extract(b"", b"psk_id_hash", b"") + extract(b"", b"info_hash", info)
+    secret = extract(shared, b"secret", b"")
+
+    def expand(label: bytes, size: int) -> bytes:
+        labeled = size.to_bytes(2, "big") + b"HPKE-v1" + suite + label + context
+        return hmac.digest(secret, labeled + b"\1", "sha256")[:size]
+
+    opened = AESGCM(expand(b"key", 32)).decrypt(expand(b"base_nonce", 12), sealed, b"")
+    assert repository.data_key(key_id) == opened
