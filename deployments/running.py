@@ -48,8 +48,14 @@ def run_flow(start: Callable[[], Coroutine[Any, Any, Value]], watcher: Watcher) 
 
     `start` is called once Prefect is ready, and imports the flow. Raises `OrchestratorUnavailable`.
     """
+    from prefect.exceptions import TerminationSignal
+
     require_server()
-    return asyncio.run(_watched(start, watcher))
+    try:
+        return asyncio.run(_watched(start, watcher))
+    except (TerminationSignal, asyncio.CancelledError) as error:
+        # While a flow runs, Prefect takes SIGTERM itself and makes this of it.
+        raise KeyboardInterrupt from error
 
 
 def stop_temporary_server() -> None:

@@ -65,11 +65,10 @@ async def check(work: Work) -> CheckReport:
     """Check the source; nothing is begun if a backup could not work. Raises `CheckFailed`."""
     report = await work.do(check_source, CheckSource())
     await publish_check(work.settings.source.name, report)
-    failed = [found for found in report.checks if not found.passed and found.severity == "error"]
     if not report.passed:
         raise CheckFailed(
-            failed="; ".join(f"{found.name}: {found.observed}" for found in failed),
-            remedy=" ".join(found.remedy for found in failed),
+            failed="; ".join(f"{found.name}: {found.observed}" for found in report.failed),
+            remedy=" ".join(found.remedy for found in report.failed),
         )
     return report
 

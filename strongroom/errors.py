@@ -399,6 +399,14 @@ class ServerNewerThanProgram(SourceError):
     hint = "Install the Postgres client programs of the server's version or newer and have them on PATH."
 
 
+class SourceNotReady(SourceError, Transient):
+    """The preflight failed only for reasons that may be over in a moment."""
+
+    code = "SR-0271"
+    message = "The check before the backup failed for now: {failed}"
+    hint = "It is tried again by itself; if it stays, run `strongroom check` for the remedies."
+
+
 class CheckFailed(SourceError):
     """The preflight says that a backup cannot work; nothing was begun."""
 
@@ -602,7 +610,9 @@ class NotAscending(FormatError):
 
     code = "SR-0425"
     message = "A {what} was not written: its numbers do not ascend in steps that its form can hold."
-    hint = "Nothing of it was stored. Run `strongroom backup --kind full`, and report this if it happens again."
+    hint = (
+        "Nothing of it was stored. Run `strongroom backup --kind full`, and report this if it happens again."
+    )
 
 
 class ArchiveUnreadable(FormatError):
@@ -1293,7 +1303,9 @@ class Unforeseen(ProcessError):
 
     code = "SR-1206"
     message = "Strongroom failed unexpectedly: {detail}"
-    hint = "This is a defect of Strongroom or of what it runs on. Run again with --debug and report its output."
+    hint = (
+        "This is a defect of Strongroom or of what it runs on. Run again with --debug and report its output."
+    )
 
 
 class StatementTimedOut(LimitError):

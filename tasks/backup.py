@@ -3,6 +3,7 @@
 from prefect import task
 
 from strongroom.children import HeldChild
+from strongroom.errors import SourceNotReady
 from strongroom.operations.messages import (
     BackupReport,
     CaptureCatalog,
@@ -18,8 +19,11 @@ from tasks.work import Work, options
 
 @task(name="check source", task_run_name="check the source", **options("preflight"))
 async def check_source(work: Work, request: CheckSource) -> CheckReport:
-    """Ask whether the source, the keys and the locations allow a backup."""
-    return await work.carry("check_source", request, CheckReport)
+    """Ask whether the source, the keys and the locations allow a backup; ask again if that may pass."""
+    report = await work.carry("check_source", request, CheckReport)
+    if report.may_pass:
+        raise SourceNotReady(failed="; ".join(f"{check.name}: {check.observed}" for check in report.failed))
+    return report
 
 
 @task(name="begin backup", task_run_name="open the snapshot and plan", **options("capture"))

@@ -26,6 +26,7 @@ def begin_restore(settings: Settings, request: BeginRestore, context: Context) -
         findings = check_destination(connection, manifest, facts, is_resumed=resumed)
     return RestorePlanReport(
         backup=backup,
+        snapshot_at=manifest.snapshot.taken_at,
         destination=f"{conninfo.get('dbname', '')} at {conninfo.get('host', 'this machine')}",
         tables=len(manifest.tables),
         rows=sum(entry.rows for entry in manifest.tables),

@@ -65,6 +65,16 @@ class CheckReport(Message):
     passed: bool
     checks: tuple[Check, ...]
 
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """The checks of severity error that failed."""
+        return tuple(check for check in self.checks if not check.passed and check.severity == "error")
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the preflight failed for nothing but what may be over in a moment."""
+        return bool(self.failed) and all(check.transient for check in self.failed)
+
 
 # ------------------------------------------------------------------------------------------- backup
 

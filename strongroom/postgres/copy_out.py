@@ -15,7 +15,7 @@ from strongroom.deadline import Deadline
 from strongroom.errors import DeadlineExceeded
 from strongroom.postgres.connection import Connection, translate
 
-BLOCK_TARGET = 8 << 20
+BLOCK_TARGET = 4 << 20
 """Bytes of COPY text from which a block is handed on; a block is larger only by its last row."""
 
 

@@ -78,7 +78,8 @@ class TypeCatalog:
         if oid not in self._reg_digests:
             name, listing = _REG_LISTINGS[oid]
             row = self.connection.execute(
-                f"SELECT coalesce(md5(string_agg(o || ' ' || n::text, ',' ORDER BY o)), '') FROM ({listing}) AS l (o, n)"
+                "SELECT coalesce(md5(string_agg(o || ' ' || n::text, ',' ORDER BY o)), '')"
+                f" FROM ({listing}) AS l (o, n)"
             ).fetchone()
             self._reg_digests[oid] = f"names behind {name}: {row[0] if row else ''}"
         return self._reg_digests[oid]

@@ -150,7 +150,7 @@ def test_a_crash_at_a_call_leaves_what_is_listed_whole(
 def test_a_faulty_store_fails_a_run_and_no_backup(
     source: Source, tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    """Lost acknowledgements, errors and flipped bits end a run; the next ones converge, and all that is listed verifies."""
+    """Lost acknowledgements, errors and flipped bits end a run; the next ones converge, and what is listed verifies."""
     inner = MemoryStore()
     backups = RowBackups.make(source.dsn, tmp_path, keys, monkeypatch, inner)
     backups.back_up("full")

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -38,7 +37,7 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def backups(empty_database: Database, tmp_path: Path, keys: Keys) -> Iterator[RowBackups]:
+def backups(empty_database: Database, tmp_path: Path, keys: Keys) -> RowBackups:
     """Make a repository in a folder, for a database of several tables that each make a unit."""
     settings = settings_for(empty_database.dsn(), tmp_path, keys)
     store = open_location(settings)
@@ -50,7 +49,7 @@ def backups(empty_database: Database, tmp_path: Path, keys: Keys) -> Iterator[Ro
                 f"CREATE TABLE t{number} AS SELECT g AS id, md5(g::text) AS note"
                 " FROM generate_series(1, 100000) g".encode()
             )
-    yield made
+    return made
 
 
 def _start(backups: RowBackups, folder: Path, kind: str) -> subprocess.Popen[bytes]:

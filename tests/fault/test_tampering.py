@@ -3,7 +3,7 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,7 +43,7 @@ _ROOMS = (layout.KEYS, layout.PACKS, layout.UNIT_DOCUMENTS, layout.ROW_MAPS, lay
 @pytest.fixture
 def backups(
     empty_database: Database, tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[RowBackups]:
+) -> RowBackups:
     """Make a repository of two backups, the second an incremental, stored as it is: nothing hides in zstd."""
     small_extents(monkeypatch)
     with psycopg.connect(empty_database.dsn(), autocommit=True) as writer:
@@ -55,7 +55,7 @@ def backups(
         made.back_up("full")
         writer.execute("UPDATE t SET note = note || '!' WHERE id % 9 = 0")
         made.back_up("incremental")
-    yield made
+    return made
 
 
 def _memory(backups: RowBackups) -> MemoryStore:

@@ -1,7 +1,9 @@
 """Facts about the command lines, run as processes against a real database: statuses, documents, secrets."""
 
 import contextlib
+import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.postgres.embedded import EmbeddedPostgres
-from tests.commands import PASSPHRASE, Commands
+from tests.commands import BREAK_GLASS, ORCHESTRATED, PASSPHRASE, Commands
 from tests.conftest import MakeDatabase
 from tests.databases import Database, Databases
 from tests.environment import TELEMETRY_OFF
@@ -512,21 +514,25 @@ def test_help_goes_to_standard_output(tmp_path: Path) -> None:
         assert "--config" in done.out
 
 
-def test_an_interrupted_backup_ends_with_one(commands: Commands, postgres18: EmbeddedPostgres) -> None:
-    """SIGTERM ends the children too, and the error says that the work was cancelled."""
-    blocker = commands.with_variables()
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize("program", [ORCHESTRATED, BREAK_GLASS], ids=" ".join)
+def test_an_interrupted_backup_ends_with_one(
+    commands: Commands, prefect_api: str, program: tuple[str, ...], number: signal.Signals
+) -> None:
+    """SIGTERM and Ctrl-C end the children too, and the error says that the work was cancelled."""
     with subprocess.Popen(
-        [sys.executable, "-m", "strongroom", "backup", "--json"],
-        cwd=blocker.folder,
-        env=blocker.environment,
+        [sys.executable, "-m", *program, "backup", "--json"],
+        cwd=commands.folder,
+        env=commands.environment | {"PREFECT_API_URL": prefect_api},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        _wait_for_lease(blocker.folder / "repository" / "leases", process)
-        process.terminate()
+        _wait_for_lease(commands.folder / "repository" / "leases", process)
+        process.send_signal(number)
         out, err = process.communicate(timeout=60)
-    assert (1, True) == (process.returncode, '"SR-1180"' in out), err
+    assert (1, "SR-1180") == (process.returncode, json.loads(out)["error"]["code"]), err
+    assert "Traceback" not in err
     assert [] == backup_ids(commands)
 
 

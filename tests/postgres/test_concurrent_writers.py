@@ -16,7 +16,7 @@ from psycopg import sql
 
 from strongroom.deadline import Deadline
 from strongroom.errors import CatalogUnsteady
-from strongroom.operations.messages import PlanReport
+from strongroom.operations.messages import PlanReport, WantedKind
 from strongroom.postgres import snapshot
 from strongroom.postgres.embedded import EmbeddedPostgres
 from strongroom.postgres.snapshot import hold_snapshot
@@ -26,6 +26,14 @@ from tests.row_backups import Keys, RowBackups, small_extents
 
 _ACCOUNTS = 400
 _SUM = 2 * _ACCOUNTS * 1000
+_KINDS: tuple[WantedKind, ...] = (
+    "full",
+    "incremental",
+    "incremental",
+    "differential",
+    "incremental",
+    "incremental",
+)
 _numbers = itertools.count(1)
 
 
@@ -112,11 +120,9 @@ def test_transfers_between_tables_are_captured_whole(
     """Several units, tiny extents, writers all the time: each backup holds no half of a transfer."""
     small_extents(monkeypatch, pages=1)
     backups = RowBackups.make(database.dsn(), tmp_path, keys, monkeypatch)
-    made: list[str] = []
     units: list[int] = []
     with _transfers(database, writers=3) as done:
-        for kind in ("full", "incremental", "incremental", "differential", "incremental", "incremental"):
-            made.append(backups.back_up(kind, lambda plan: units.append(len(plan.units))))
+        made = [backups.back_up(kind, lambda plan: units.append(len(plan.units))) for kind in _KINDS]
     assert min(done.values()) > 10
     assert min(units) > 1
     assert [_SUM] * 6 == [_balances(backups, backup) for backup in made]
@@ -183,7 +189,7 @@ def test_a_change_between_listing_and_locking_is_taken_in(
         genuine(*arguments)
 
     monkeypatch.setattr(snapshot, "_lock", lock)
-    for kind in ("incremental", "full"):
+    for kind in _KINDS[1::-1]:
         backups.assert_true(backups.back_up(kind))
     assert [] == pending
 

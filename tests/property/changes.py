@@ -1,3 +1,4 @@
+# ruff: noqa: ARG005 - every migration is called alike, whether or not it needs the table and the number
 """Changes to a database, as SQL: what a user, a migration or the platform might do between two backups.
 
 Every function returns statements; numbers choose among what is there, so that Hypothesis can shrink them.
@@ -48,7 +49,8 @@ EXPRESSIONS: Mapping[str, str] = {
     "app.mood[]": "enum_range(NULL::app.mood)",
     "app.pair": r'''('(' || g || E',"a \\\\ ""b""")')::app.pair''',
     "app.short": "left('s' || g, 8)::app.short",
-    "app.huge": "(SELECT string_agg(md5((g * 100000 + i + {r})::text), '') FROM generate_series(1, CASE WHEN {r} % 9 = 0 THEN 30000 ELSE 200 END) i)::app.huge",
+    "app.huge": "(SELECT string_agg(md5((g * 100000 + i + {r})::text), '')"
+    " FROM generate_series(1, CASE WHEN {r} % 9 = 0 THEN 30000 ELSE 200 END) i)::app.huge",
 }
 """Types by the name that the catalog gives them, and values: `g` differs by row, `{r}` by statement."""
 

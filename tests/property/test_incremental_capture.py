@@ -270,7 +270,7 @@ def world(empty_database: Database, tmp_path: Path, keys: Keys, monkeypatch: pyt
 
 def test_each_backup_gives_back_the_rows_of_its_snapshot(world: World) -> None:
     """Whatever changed in between, a backup holds every row of its snapshot once, and no other."""
-    _explore(world, lives=12, steps=40, seconds=60)
+    _explore(world, lives=30, steps=40, seconds=60)
 
 
 @pytest.mark.endurance

@@ -1,6 +1,7 @@
 """Copying rows into a destination whose table has other columns: which are sent, which are told of."""
 
 from collections.abc import Sequence
+from typing import Self
 
 import pytest
 from hypothesis import given, settings
