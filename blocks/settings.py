@@ -1,13 +1,20 @@
 """The block that a flow is given: source, repository and keys together, and the limits of the work."""
 
+from pathlib import Path
+
 from prefect.blocks.core import Block
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from blocks.keys import RepositoryKeys
 from blocks.repository import BackupRepository
 from blocks.source import SupabaseSource
-from strongroom.config import BackupSettings, RecoverySettings, Settings, VerificationSettings
-from strongroom.errors import ConfigInvalid
+from strongroom.config import (
+    BackupSettings,
+    RecoverySettings,
+    Settings,
+    VerificationSettings,
+    parse_settings,
+)
 
 
 class StrongroomSettings(Block):
@@ -52,9 +59,4 @@ class StrongroomSettings(Block):
             "recovery": self.recovery.model_dump(),
             "verification": self.verification.model_dump(),
         }
-        try:
-            return Settings.model_validate(document)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ConfigInvalid(setting=where, problem=first["msg"], example="") from None
+        return parse_settings(document, Path.cwd())

@@ -169,8 +169,8 @@ def _stopping() -> Iterator[list[int]]:
     try:
         yield received
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, action in before.items():
+            signal.signal(number, action)
 
 
 def _wait_for_server(server: subprocess.Popen[bytes], api: str, stop: list[int]) -> None:

@@ -769,7 +769,7 @@ class NotARecipient(KeyringError):
     """A data key was not sealed to this recovery key."""
 
     code = "SR-0514"
-    message = "The data key of backup {backup} is not sealed to recovery key {key_id}, but to {recipients}."
+    message = "The data key {data_key} is not sealed to recovery key {key_id}, but to {recipients}."
     hint = "Use the recovery.pem of one of the keys named, or reseal the data key with one of them."
 
 
@@ -777,15 +777,15 @@ class TamperedDataKey(KeyringError):
     """A sealed data key does not open with the key it is sealed to, or says it is another backup's."""
 
     code = "SR-0515"
-    message = "The sealed data key of backup {backup} is damaged or belongs to another backup."
-    hint = "Read keys/{backup} from another location; without it the rows of this backup cannot be read."
+    message = "The sealed data key {data_key} is damaged, or is another one under this name."
+    hint = "Read keys/{data_key} from another location; without it the rows that it sealed cannot be read."
 
 
 class NewerDataKey(KeyringError):
     """A data key was sealed by a later version of Strongroom."""
 
     code = "SR-0516"
-    message = "The sealed data key of backup {backup} has format {format}; this program knows format {known}."
+    message = "The sealed data key {data_key} has format {format}; this program knows format {known}."
     hint = "Install a newer version of Strongroom and run the command again. Nothing was changed."
 
 
@@ -793,7 +793,7 @@ class NoRecipients(KeyringError):
     """A data key would be sealed to nobody, and the backup lost at once."""
 
     code = "SR-0517"
-    message = "Backup {backup} has no recovery public key to seal its data key to."
+    message = "There is no recovery public key to seal the data key {data_key} to."
     hint = "Put recovery.pub into the key directory; without it nobody could ever read this backup."
 
 

@@ -173,11 +173,7 @@ class RowBackups:
             connect(self.settings.conninfo(), Deadline.after(120, "test")) as connection,
             snapshot_transaction(connection, snapshot),
         ):
-            tables = {table: _columns(connection, table) for table in _tables(connection)}
-            return Observation(
-                rows={table: _rows(connection, table, columns) for table, columns in tables.items()},
-                digests={table: _digest(connection, table, columns) for table, columns in tables.items()},
-            )
+            return observe_all(connection)
 
     # ------------------------------------------------------------------------------ reading back
 
@@ -215,6 +211,15 @@ class RowBackups:
         """Verify a backup; content with the recovery key, which no worker has."""
         context = Context(deadline=Deadline.after(120, "test"), clock=self.clock)
         return verify_backup(self.settings, VerifyBackup(backup=backup, level=level), context)
+
+
+def observe_all(connection: Connection) -> Observation:
+    """Read every table of the user as a whole, and its digest."""
+    tables = {table: _columns(connection, table) for table in _tables(connection)}
+    return Observation(
+        rows={table: _rows(connection, table, columns) for table, columns in tables.items()},
+        digests={table: _digest(connection, table, columns) for table, columns in tables.items()},
+    )
 
 
 def settings_for(dsn: str, folder: Path, keys: Keys, **variables: str) -> Settings:

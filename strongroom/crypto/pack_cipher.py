@@ -4,7 +4,7 @@
     chunk    = AES-256-GCM(pack key, nonce = the chunk's index as 12 bytes big-endian, AAD = what the caller
                says the chunk belongs to: the pack header), ciphertext followed by the 16-byte tag
 
-A data key belongs to one backup and has that backup's id. Example:
+A data key belongs to one process that captured for one backup, and has an id of its own. Example:
 
     cipher = PackCipher(new_data_key(os.urandom), salt)
     sealed = cipher.seal(0, frame, aad=header)
@@ -27,7 +27,7 @@ TAG_BYTES = 16
 
 
 def new_data_key(random: Callable[[int], bytes]) -> bytes:
-    """Make the data key of one backup."""
+    """Make a data key."""
     return random(DATA_KEY_BYTES)
 
 

@@ -9,7 +9,7 @@ files hold a line with the key id and two PEM blocks, the ML-KEM part first:
 
 The key id is the first 16 hex digits of the SHA-256 of the two SubjectPublicKeyInfo parts (DER, joined);
 the line with it makes a damaged file notice itself. A data key is sealed with the HPKE info
-`"strongroom data key" + NUL + backup id`, so that it opens as the key of that backup only. HPKE draws its
+`"strongroom data key" + NUL + data key id`, so that it opens under that id only. HPKE draws its
 randomness from the cryptography library.
 """
 
@@ -55,10 +55,10 @@ _BLOCK = re.compile(rb"-----BEGIN ([A-Z ]+)-----\r?\n[A-Za-z0-9+/=\r\n]+-----END
 
 
 class SealedDataKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The data key of one backup, sealed once to each recovery public key: the object `keys/<backup>`."""
+    """A data key, sealed once to each recovery public key: the object `keys/<id>` without its signature."""
 
     format: int
-    backup: str
+    id: str
     recipients: dict[str, bytes]
     """Key id of the recovery key -> HPKE encapsulation and ciphertext."""
 
@@ -153,39 +153,43 @@ class RecoveryPrivateKey:
         return self.public().key_id
 
 
-def seal_data_key(data_key: bytes, recipients: Sequence[RecoveryPublicKey], backup_id: str) -> SealedDataKey:
-    """Seal the data key of a backup so that each of the recipients can open it."""
+def seal_data_key(
+    data_key: bytes, recipients: Sequence[RecoveryPublicKey], data_key_id: str
+) -> SealedDataKey:
+    """Seal a data key so that each of the recipients can open it."""
     if not recipients:
-        raise NoRecipients(backup=backup_id)
+        raise NoRecipients(data_key=data_key_id)
     if len(data_key) != DATA_KEY_BYTES:
         raise BadKeyMaterial(what="data key", expected=DATA_KEY_BYTES, observed=len(data_key))
     sealed = {
         str(key.key_id): _SUITE.encrypt(
-            data_key, hpke.MLKEM768X25519PublicKey(key.mlkem, key.x25519), info=_info(backup_id)
+            data_key, hpke.MLKEM768X25519PublicKey(key.mlkem, key.x25519), info=_info(data_key_id)
         )
         for key in recipients
     }
-    return SealedDataKey(format=SEALED_DATA_KEY_FORMAT, backup=backup_id, recipients=sealed)
+    return SealedDataKey(format=SEALED_DATA_KEY_FORMAT, id=data_key_id, recipients=sealed)
 
 
-def open_data_key(sealed: SealedDataKey, private: RecoveryPrivateKey, backup_id: str) -> bytes:
-    """Return the data key of `backup_id`. Raises `NotARecipient`, `TamperedDataKey`, `NewerDataKey`."""
+def open_data_key(sealed: SealedDataKey, private: RecoveryPrivateKey, data_key_id: str) -> bytes:
+    """Return the data key of `data_key_id`. Raises `NotARecipient`, `TamperedDataKey`, `NewerDataKey`."""
     if sealed.format != SEALED_DATA_KEY_FORMAT:
-        raise NewerDataKey(backup=backup_id, format=sealed.format, known=SEALED_DATA_KEY_FORMAT)
-    if sealed.backup != backup_id:
-        raise TamperedDataKey(backup=backup_id)
+        raise NewerDataKey(data_key=data_key_id, format=sealed.format, known=SEALED_DATA_KEY_FORMAT)
+    if sealed.id != data_key_id:
+        raise TamperedDataKey(data_key=data_key_id)
     key_id = private.key_id
     if key_id not in sealed.recipients:
-        raise NotARecipient(backup=backup_id, key_id=key_id, recipients=", ".join(sorted(sealed.recipients)))
+        raise NotARecipient(
+            data_key=data_key_id, key_id=key_id, recipients=", ".join(sorted(sealed.recipients))
+        )
     pair = hpke.MLKEM768X25519PrivateKey(private.mlkem, private.x25519)
     try:
-        return _SUITE.decrypt(sealed.recipients[key_id], pair, info=_info(backup_id))
+        return _SUITE.decrypt(sealed.recipients[key_id], pair, info=_info(data_key_id))
     except (InvalidTag, ValueError) as error:
-        raise TamperedDataKey(backup=backup_id) from error
+        raise TamperedDataKey(data_key=data_key_id) from error
 
 
-def _info(backup_id: str) -> bytes:
-    return b"strongroom data key\0" + backup_id.encode()
+def _info(data_key_id: str) -> bytes:
+    return b"strongroom data key\0" + data_key_id.encode()
 
 
 def _take_apart(pem: bytes, part: str, label: bytes) -> tuple[str, list[bytes]]:

@@ -37,7 +37,7 @@ class ObjectRef(Document):
 
 
 class PackRef(ObjectRef):
-    """A pack, and the data key that opens it (the id of the backup which made that key)."""
+    """A pack, and the id of the data key that opens it."""
 
     data_key: str
 

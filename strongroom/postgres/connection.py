@@ -34,6 +34,7 @@ from strongroom.errors import (
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 SESSION_SETTINGS: Mapping[str, str] = {
+    "client_encoding": "UTF8",
     "search_path": "",
     "row_security": "off",
     "TimeZone": "UTC",
@@ -49,8 +50,9 @@ SESSION_SETTINGS: Mapping[str, str] = {
     "idle_in_transaction_session_timeout": "0",
     "lock_timeout": "0",
 }
-"""Set in every session; `lc_monetary` because the text of `money` depends on it, no parallel workers because
-rows and their tuple ids are paired by their order."""
+"""Set in every session; `client_encoding` because a role or PGCLIENTENCODING may say something else,
+`lc_monetary` because the text of `money` depends on it, no parallel workers because rows and their tuple ids
+are paired by their order."""
 
 _CANCEL_SECONDS = 2.0
 

@@ -27,6 +27,8 @@ class ChunkReader:
 
     def payload(self, chunk: Chunk, document: UnitDocument) -> bytes:
         """Return a chunk's payload, which must be what the document says of it."""
+        if not 0 <= chunk.pack < len(document.packs):
+            raise ChunkDisagrees(name="a pack", index=chunk.index, reason="its document names no such pack")
         reference = document.packs[chunk.pack]
         if reference.name not in self._packs:
             while len(self._packs) >= _OPEN_PACKS:

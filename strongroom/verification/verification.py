@@ -148,6 +148,9 @@ class Verification:
             self.rows_checked += rows
             if rows != chunk.rows:
                 self._find(f"{document.packs[chunk.pack].name} chunk {chunk.index}", chunk.rows, rows)
+            elif payload and not payload.endswith(b"\n"):
+                name = f"{document.packs[chunk.pack].name} chunk {chunk.index}"
+                self._find(name, "whole rows", "half a row behind the last one")
 
     def _documents(self) -> Iterator[UnitDocument]:
         for reference in self.manifest.documents:

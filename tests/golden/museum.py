@@ -416,7 +416,7 @@ def _change_key(broken: Broken, **changes: object) -> None:
 
 @exhibit(TamperedDataKey)
 def _data_key_of_another_id(broken: Broken) -> None:
-    _change_key(broken, backup=broken.manifest()["data_keys"][1])
+    _change_key(broken, id=broken.manifest()["data_keys"][1])
 
 
 @exhibit(TamperedDataKey)
@@ -447,7 +447,7 @@ def _data_key_exchanged_for_another(broken: Broken) -> None:
     key_id = broken.pack_data_key()
     sealed = seal_data_key(bytes(32), _KEYS.require_recovery_public(), key_id)
     recipients = {k: base64.b64encode(v).decode() for k, v in sealed.recipients.items()}
-    said = {"format": 1, "backup": key_id, "recipients": recipients}
+    said = {"format": 1, "id": key_id, "recipients": recipients}
     broken.sign(f"keys/{key_id}", json.dumps(said).encode())
 
 

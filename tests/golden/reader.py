@@ -184,7 +184,7 @@ class Reader:
             try:
                 sealed = json.loads(self.signed(f"keys/{key_id}"))
                 require(sealed["format"] == 1, f"keys/{key_id} is of a newer format")
-                require(sealed["backup"] == key_id, f"keys/{key_id} is that of another backup")
+                require(sealed["id"] == key_id, f"keys/{key_id} is another data key")
                 box = base64.b64decode(sealed["recipients"][self.keys.recovery_id])
                 info = b"strongroom data key\0" + key_id.encode()
                 self._data_keys[key_id] = SUITE.decrypt(box, self.keys.recovery, info=info)

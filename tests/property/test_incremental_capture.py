@@ -139,7 +139,8 @@ class Life:
         report = self.backups.report(kind, during)
         assert self.backups.remembered[report.backup].digests == self.backups.baseline_of(report.backup)
         self.world.reached["extents reused"] += report.totals.extents_reused
-        self.world.reached["rows read again"] += len(report.findings)
+        # An extent that its layers do not explain is read again, rightly; within one history that never happens.
+        assert report.findings == ()
 
     def give_up(self, units: int, kind: WantedKind) -> None:
         """Begin a backup and leave it after some units: the next one may build on them."""
@@ -238,20 +239,23 @@ def _step(life: Life, random: Random) -> str:
     return f"{action} {change.__name__} {name} table={number} one_in={one_in} r={r}"
 
 
+def live(life: Life, random: Random, steps: int) -> None:
+    """Begin a life and take its steps, as long as there is time."""
+    life.begin([random.randrange(9) for _ in range(3)], random.randrange(1000))
+    for _ in range(steps):
+        if life.world.is_over:
+            break
+        print(_step(life, random))  # noqa: T201 - shown if it fails
+
+
 def _explore(world: World, lives: int, steps: int, seconds: float) -> None:
     """Live some lives, and fail if they never reached what they are there to try."""
     world.limit(seconds)
     first = int(os.environ.get("STRONGROOM_TEST_SEED") or Random().randrange(1 << 32))
     for seed in range(first, first + lives):
-        random = Random(seed)
         life = Life(world)
         print(f"STRONGROOM_TEST_SEED={seed}")  # noqa: T201 - shown if it fails
-        shapes = [random.randrange(9) for _ in range(3)]
-        life.begin(shapes, random.randrange(1000))
-        for _ in range(steps):
-            if world.is_over:
-                break
-            print(_step(life, random))  # noqa: T201 - shown if it fails
+        live(life, Random(seed), steps)
         life.end()
         if world.is_over:
             break
@@ -270,7 +274,7 @@ def world(empty_database: Database, tmp_path: Path, keys: Keys, monkeypatch: pyt
 
 def test_each_backup_gives_back_the_rows_of_its_snapshot(world: World) -> None:
     """Whatever changed in between, a backup holds every row of its snapshot once, and no other."""
-    _explore(world, lives=30, steps=40, seconds=60)
+    _explore(world, lives=30, steps=40, seconds=45)
 
 
 @pytest.mark.endurance

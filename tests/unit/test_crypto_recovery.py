@@ -87,7 +87,7 @@ def test_another_backup() -> None:
     with pytest.raises(TamperedDataKey):
         open_data_key(SEALED, ADA, other)
     with pytest.raises(TamperedDataKey):
-        open_data_key(msgspec.structs.replace(SEALED, backup=other), ADA, other)
+        open_data_key(msgspec.structs.replace(SEALED, id=other), ADA, other)
 
 
 def test_no_recipient() -> None:

@@ -401,3 +401,23 @@ def test_a_chunk_that_many_documents_name_is_opened_once(backup: Backup) -> None
     both = replace(backup.manifest, documents=(*backup.manifest.documents, other))
     work = backup.verify(both)
     assert 7 == work.rows_checked
+
+
+def test_half_a_row(backup: Backup) -> None:
+    """Rows that are followed by a part of another one are found, although their number is right."""
+    writer = UnitWriter(backup.repository, BACKUP, 2, os.urandom)
+    chunk = writer.add_rows(b"1\n2\n3", tuple_ids(1, 2))
+    extent = Extent(page=0, live=2, digest="0", layers=(Layer(chunk=chunk),))
+    part = TablePart(table_oid=TRADES.oid, pages_per_extent=8, extents=(extent,))
+    reference = writer.finish((part,))
+    document = backup.repository.read_unit_document(reference)
+    entry = TableEntry(facts=TRADES, rows=2, digest="0", parts=(PartRef(document=0, part=0),))
+    made = manifest(
+        tables=(entry,),
+        documents=(reference,),
+        packs=document.packs,
+        row_maps=document.row_maps,
+        data_keys=(document.packs[0].data_key,),
+    )
+    assert [] == backup.verify(made, content=False).findings
+    assert "whole rows / half a row" in sayings(backup.verify(made))
