@@ -505,7 +505,7 @@ class CaptureIncomplete(CaptureError):
     """A planned extent is in no unit document, or in two."""
 
     code = "SR-0308"
-    message = "{object}: {expected} extents were planned and {captured} captured."
+    message = "{object}: {expected} parts were planned and {captured} captured."
     hint = "Nothing is listed. Run the backup again; it takes over what is already stored."
 
 

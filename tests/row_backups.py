@@ -22,7 +22,7 @@ from psycopg import sql
 from strongroom.config import Settings, load_settings
 from strongroom.crypto.keyring import Keyring
 from strongroom.deadline import Deadline
-from strongroom.format.documents import Column, Manifest
+from strongroom.format.documents import CaptureTotals, Collection, Column, Manifest
 from strongroom.keys import create_keys, load_keyring
 from strongroom.operations.context import Context
 from strongroom.operations.messages import (
@@ -42,7 +42,9 @@ from strongroom.postgres.connection import Connection, connect, snapshot_transac
 from strongroom.postgres.digest import row_digest
 from strongroom.repository import opening
 from strongroom.repository.chunks import ChunkReader
+from strongroom.repository.collections import COLLECTIONS
 from strongroom.repository.repository import Repository
+from strongroom.repository.unit_writer import UnitWriter
 from strongroom.runners import InThisProcess
 from strongroom.stores.memory import MemoryStore
 from strongroom.stores.protocol import Store
@@ -142,7 +144,7 @@ class RowBackups:
             observed = self.observe(plan.snapshot)
             if during is not None:
                 during(plan)
-            units = self.capture(runner, plan, len(plan.units))
+            units = [self.empty_catalog(plan.backup), *self.capture(runner, plan, len(plan.units))]
             report = runner.run(
                 "seal_backup", SealBackup(backup=plan.backup, units=tuple(units)), BackupReport
             )
@@ -156,6 +158,14 @@ class RowBackups:
         with runner.hold("begin_backup", BeginBackup(kind=kind), PlanReport) as plan:
             self.capture(runner, plan, units)
         return plan
+
+    def empty_catalog(self, backup: str) -> UnitReport:
+        """Stand in for the unit of everything that is not rows."""
+        writer = UnitWriter(Repository.open(self.store, self.keys.recoverer), backup, 0, os.urandom)
+        collections = tuple(Collection(name=name, chunks=()) for name in sorted(COLLECTIONS))
+        return UnitReport(
+            backup=backup, unit=0, document=writer.finish((), collections), totals=CaptureTotals()
+        )
 
     def capture(self, runner: InThisProcess, plan: PlanReport, units: int) -> list[UnitReport]:
         """Capture the first units of a plan."""

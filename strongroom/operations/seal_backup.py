@@ -3,18 +3,21 @@
 from contextlib import suppress
 
 from strongroom.config import Settings
-from strongroom.errors import BackupTooLarge, UnknownBackup
+from strongroom.errors import BackupTooLarge, CaptureIncomplete, UnknownBackup
 from strongroom.format.documents import Manifest
 from strongroom.operations.context import Context
 from strongroom.operations.messages import BackupReport, SealBackup
 from strongroom.repository.assembly import assemble_manifest, sum_totals
+from strongroom.repository.collections import COLLECTIONS
+from strongroom.repository.leases import require_lease
 from strongroom.repository.opening import open_repository
 
 
 def seal_backup(settings: Settings, request: SealBackup, context: Context) -> BackupReport:
-    """Write the manifest, last of all (I1). Raises `CaptureIncomplete`, `BackupTooLarge`.
+    """Write the manifest, last of all (I1). Raises `CaptureIncomplete`, `BackupTooLarge`, `LeaseLost`.
 
-    Safe to run twice: where an acknowledgement was lost, the backup is listed already.
+    Only while the backup still has the right to write, and safe to run twice: where an acknowledgement was
+    lost, the backup is listed already.
     """
     repository = open_repository(settings)
     with suppress(UnknownBackup):
@@ -33,9 +36,18 @@ def seal_backup(settings: Settings, request: SealBackup, context: Context) -> Ba
         raise BackupTooLarge(estimate=totals.bytes_stored, limit=limit, suggestion=2 * totals.bytes_stored)
     findings = (*plan.findings, *(finding for unit in request.units for finding in unit.findings))
     manifest = assemble_manifest(plan, documents, totals, findings, finished_at)
+    _require_catalog(manifest)
     context.deadline.check()
+    require_lease(repository.store, "backup", plan.id, context.clock())
     repository.write_manifest(manifest, context.random)
     return report_of(manifest)
+
+
+def _require_catalog(manifest: Manifest) -> None:
+    """Refuse a backup of rows without their definitions: it could not be restored."""
+    captured = {reference.name for reference in manifest.collections}
+    if captured != COLLECTIONS:
+        raise CaptureIncomplete(object="the catalog", expected=len(COLLECTIONS), captured=len(captured))
 
 
 def report_of(manifest: Manifest) -> BackupReport:

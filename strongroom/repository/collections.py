@@ -11,6 +11,9 @@ from strongroom.repository.repository import Repository
 SCHEMA, FACTS, LARGE_OBJECTS, SECRETS = "schema", "facts", "large-objects", "vault-secrets"
 """The names of the collections: pg_dump's archive, the catalog facts, large objects, vault secrets."""
 
+COLLECTIONS = frozenset({SCHEMA, FACTS, LARGE_OBJECTS, SECRETS})
+"""What every backup has, each possibly empty."""
+
 
 def read_collection(repository: Repository, manifest: Manifest, name: str) -> Iterator[bytes]:
     """Yield the bytes of a collection, piece by piece; raise `MalformedDocument` if the backup has none."""

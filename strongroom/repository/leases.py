@@ -54,13 +54,13 @@ class Lease:
         self._lost = False
 
     def __enter__(self) -> Self:
-        number, entry = self._newest()
+        number, entry = self.newest()
         if entry is not None and entry.until > self._clock() and not _is_dead(entry.process):
             raise LeaseHeld(
                 what=self._right, holder=entry.holder, until=entry.until.isoformat(" ", "seconds")
             )
         if not self._write(number + 1, self._clock() + LEASE_TIME):
-            _, winner = self._newest()
+            _, winner = self.newest()
             holder, until = (winner.holder, winner.until.isoformat(" ", "seconds")) if winner else ("?", "?")
             raise LeaseHeld(what=self._right, holder=holder, until=until)
         self._thread = threading.Thread(target=self._renew, name=f"lease {self._right}", daemon=True)
@@ -120,7 +120,8 @@ class Lease:
     def _names(self) -> list[str]:
         return [stored.name for stored in self._store.list(f"{layout.LEASES}{self._right}/")]
 
-    def _newest(self) -> tuple[int, _Entry | None]:
+    def newest(self) -> tuple[int, _Entry | None]:
+        """Read the entry that counts: its number and itself."""
         for _ in range(_TRIES):
             # Others may go on between the two calls, and clear away what was listed.
             with contextlib.suppress(ObjectMissing):
@@ -132,6 +133,13 @@ class Lease:
         if not names:
             return 0, None
         return int(names[-1].rpartition("/")[2]), _decode(names[-1], self._store.get(names[-1]))
+
+
+def require_lease(store: Store, right: str, token: str, now: dt.datetime) -> None:
+    """Raise `LeaseLost` unless the holder named `token` has the right now, in whatever process it is."""
+    _, entry = Lease(store, right, token, lambda: now).newest()
+    if entry is None or entry.token != token or entry.until <= now:
+        raise LeaseLost(what=right)
 
 
 def _decode(name: str, data: bytes) -> _Entry:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import psycopg
 import pytest
 
 from strongroom.deadline import Deadline
-from strongroom.errors import StrongroomError, Transient
+from strongroom.errors import CaptureIncomplete, LeaseLost, StrongroomError, Transient
 from strongroom.operations.context import Context
-from strongroom.operations.messages import BeginBackup, PlanReport, SealBackup
+from strongroom.operations.messages import BackupReport, BeginBackup, PlanReport, SealBackup
 from strongroom.operations.seal_backup import seal_backup
 from strongroom.repository import layout
+from strongroom.repository.leases import LEASE_TIME
 from strongroom.repository.repository import Repository
 from strongroom.runners import InThisProcess
 from strongroom.stores.faulty import Fault, FaultKind, FaultyStore, SimulatedCrash, draw_faults
@@ -186,7 +188,8 @@ def test_a_lost_acknowledgement_of_the_manifest_does_not_fail_the_backup_that_is
     backups = RowBackups.make(source.dsn, tmp_path, keys, monkeypatch, inner)
     runner = InThisProcess(backups.settings, Deadline.never(), clock=backups.clock)
     with runner.hold("begin_backup", BeginBackup(kind="full"), PlanReport) as plan:
-        units = tuple(backups.capture(runner, plan, len(plan.units)))
+        captured = backups.capture(runner, plan, len(plan.units))
+        units = (backups.empty_catalog(plan.backup), *captured)
         request = SealBackup(backup=plan.backup, units=units)
         faulty = FaultyStore(inner, [Fault("put", 1, FaultKind.ERROR_AFTER, prefix="manifests/")])
         backups.use(monkeypatch, faulty)
@@ -195,3 +198,24 @@ def test_a_lost_acknowledgement_of_the_manifest_does_not_fail_the_backup_that_is
         report = seal_backup(backups.settings, request, Context(deadline=Deadline.never()))
         faulty.assert_all_hit()
     assert [report.backup] == backups.listed()
+
+
+def test_a_backup_that_lost_its_right_or_has_no_definitions_is_not_listed(
+    source: Source, tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sealing is refused without the catalog's unit, and once the lease has run out (I7)."""
+    backups = RowBackups.make(source.dsn, tmp_path, keys, monkeypatch)
+    runner = InThisProcess(backups.settings, Deadline.never(), clock=backups.clock)
+    late = Context(
+        deadline=Deadline.never(), clock=lambda: backups.clock() + LEASE_TIME + timedelta(seconds=1)
+    )
+    with runner.hold("begin_backup", BeginBackup(kind="full"), PlanReport) as plan:
+        rows = tuple(backups.capture(runner, plan, len(plan.units)))
+        whole = (backups.empty_catalog(plan.backup), *rows)
+        with pytest.raises(CaptureIncomplete):
+            runner.run("seal_backup", SealBackup(backup=plan.backup, units=rows), BackupReport)
+        with pytest.raises(LeaseLost):
+            seal_backup(backups.settings, SealBackup(backup=plan.backup, units=whole), late)
+        assert backups.listed() == []
+        runner.run("seal_backup", SealBackup(backup=plan.backup, units=whole), BackupReport)
+    assert backups.listed() == [plan.backup]
