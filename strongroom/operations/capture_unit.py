@@ -116,8 +116,14 @@ class _UnitCapture:
         return None
 
     def _unchanged_document(self, parts: tuple[TablePart, ...]) -> ObjectRef | None:
-        """Return the parent's unit document if it says exactly what a new one would say."""
-        if self._parent is None or self.counts.extents_reused != self.counts.extents or not parts:
+        """Return the parent's unit document if it says exactly what a new one would say.
+
+        Not where an attempt was taken over: an UPDATE between the parent and the attempt may have left
+        every value, and so the digests, as they were, and moved the rows to other tuple ids.
+        """
+        if self._attempt is not None or self._parent is None or not parts:
+            return None
+        if self.counts.extents_reused != self.counts.extents:
             return None
         return self._parent.document_of(parts)
 

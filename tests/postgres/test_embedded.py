@@ -79,6 +79,9 @@ def test_port_asks_for_a_password(postgres18: EmbeddedPostgres) -> None:
             ask(postgres18.tcp_dsn("visitor", "postgres", password), "SELECT 1")
     with pytest.raises(psycopg.OperationalError):
         ask(postgres18.tcp_dsn("supabase_admin", "postgres", "guess"), "SELECT 1")
+    with psycopg.connect(postgres18.dsn("supabase_admin", "postgres"), autocommit=True) as connection:
+        # Roles belong to the whole server, which other tests compare.
+        connection.execute("DROP ROLE visitor")
 
 
 def test_no_port_unless_asked() -> None:

@@ -63,6 +63,22 @@ def test_an_attempt_that_read_the_table_after_a_change_of_columns_is_used(
     backups.assert_true(report.backup)
 
 
+def test_rows_that_moved_before_an_interrupted_attempt_are_known_where_they_are_now(
+    backups: RowBackups, writer: Writer
+) -> None:
+    """An update that changes no value leaves every digest as it was, and every row at another tuple id."""
+    writer.execute("CREATE TABLE t AS SELECT g AS id FROM generate_series(1, 100) g")
+    backups.back_up("full")
+    writer.execute("UPDATE t SET id = id WHERE id % 2 = 0")
+    backups.interrupt(units=1)
+    resumed = backups.report("incremental")
+    writer.execute("DELETE FROM t WHERE id % 3 = 0")
+    after = backups.report("incremental")
+    assert (0, ()) == (resumed.totals.rows_read, after.findings)
+    for report in (resumed, after):
+        backups.assert_true(report.backup)
+
+
 def test_a_full_never_builds_on_an_attempt_that_an_earlier_full_was_built_on(
     backups: RowBackups, writer: Writer
 ) -> None:
