@@ -130,7 +130,7 @@ def _find_attempt(
         try:
             plan = repository.read_plan(backup)
         except (FormatError, KeyringError, ObjectMissing):
-            # An attempt is only worth time; the next verification names what is damaged.
+            # An attempt is only worth time: without it, everything is read from the source again.
             continue
         if now - plan.started_at > _RESUME_WITHIN:
             return None

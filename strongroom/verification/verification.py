@@ -13,6 +13,7 @@ from strongroom.deadline import Deadline
 from strongroom.errors import (
     FormatError,
     KeyringError,
+    ObjectMissing,
     RepositoryError,
     StoreError,
     StrongroomError,
@@ -63,6 +64,7 @@ class Verification:
             if isinstance(read, UnitDocument):
                 documents[number] = read
         self.findings += find_disagreements(self.manifest, documents, self._row_map_lengths)
+        self._check_plan()
 
     def check_content(self) -> None:
         """Open every chunk that the backup reaches, once, and count its rows."""
@@ -86,6 +88,23 @@ class Verification:
                     f"{name} chunk {chunk.index}",
                     lambda c=chunk, d=document: self._open_chunk(reader, c, d),  # type: ignore[misc]
                 )
+
+    def _check_plan(self) -> None:
+        """Look at the plan, which a listed backup does not need any more: damage to it is worth a warning."""
+        try:
+            self.repository.read_plan(self.manifest.id)
+        except ObjectMissing:
+            return
+        except (FormatError, KeyringError) as error:
+            self.findings.append(
+                Finding(
+                    severity="warning",
+                    code=error.code,
+                    object=layout.attempt_name(self.manifest.id),
+                    observed=error.render(),
+                    advice="The backup restores without it. Something damages objects at this location, though.",
+                )
+            )
 
     # ------------------------------------------------------------------ single objects
 

@@ -227,6 +227,19 @@ def test_a_damaged_attempt_stops_no_backup(
     backups.assert_true(backup)
 
 
+@pytest.mark.parametrize("place", [0.0, 0.02, 0.15, 0.5, 1.0])
+def test_a_damaged_plan_of_a_listed_backup_is_named_and_costs_it_nothing(
+    backups: RowBackups, place: float
+) -> None:
+    """Nobody needs the plan any more, so the backup is proven; that something damages objects is told."""
+    backup = max(backups.remembered)
+    name = layout.attempt_name(backup)
+    _memory(backups).tamper(name, _flip(place))
+    report = backups.verify(backup, "structure")
+    assert (True, 100) == (report.passed, report.score)
+    assert [("warning", name)] == [(finding.severity, finding.object) for finding in report.findings]
+
+
 # ----------------------------------------------------------------------------- what a worker can read
 
 
