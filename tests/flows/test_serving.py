@@ -120,10 +120,14 @@ def test_a_backup_is_triggered_through_its_deployment(served: Served, tmp_path: 
         assert client.get("/block_types/slug/strongroom-settings").status_code == 200
         assert "<html" in httpx.get(served.api.removesuffix("/api"), follow_redirects=True).text
 
-        run = client.post(
-            f"/deployments/{backup['id']}/create_flow_run", json={"parameters": {"kind": "full"}}
-        )
-        path = f"/flow_runs/{run.json()['id']}"
+        def start(**parameters: str) -> str:
+            # While the runner still registers what it serves, SQLite may refuse a write: it is asked again.
+            made = client.post(
+                f"/deployments/{backup['id']}/create_flow_run", json={"parameters": parameters}
+            ).json()
+            return str(made["id"])
+
+        path = f"/flow_runs/{wait_for(lambda: start(kind='full'), 60)}"
 
         def ended() -> Any:
             state = client.get(path).json()["state"]
@@ -137,7 +141,7 @@ def test_a_backup_is_triggered_through_its_deployment(served: Served, tmp_path: 
         with psycopg.connect(served.address) as blocker:
             # A backup that waits for a lock is still running when everything is told to end.
             blocker.execute("LOCK TABLE public.trades IN ACCESS EXCLUSIVE MODE")
-            client.post(f"/deployments/{backup['id']}/create_flow_run", json={})
+            wait_for(start, 60)
             wait_for(lambda: waiting_sessions(served.address) > 0, 60)
             below = psutil.Process(served.process.pid).children(recursive=True)
             assert len(below) > 3
