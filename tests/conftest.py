@@ -1,13 +1,21 @@
 """Fixtures for every room: real servers, one of each major per session, and databases on them."""
 
+import itertools
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from strongroom.postgres.embedded import EmbeddedPostgres
+from strongroom.shape.build import prepare_roles
 from tests.databases import Database, Databases, MakeDatabase
+from tests.row_backups import Keys
 from tests.tls_server import ServerUnavailable, TlsServer, run_tls_server
+
+_numbers = itertools.count(1)
 
 # Tests name the type of the fixtures below by this module too.
 __all__ = ["MakeDatabase"]
@@ -70,3 +78,22 @@ def tls_postgres17(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsServ
         except ServerUnavailable as reason:
             pytest.skip(f"NOT PROVEN: no TLS-only Postgres 17 here: {reason}")
         yield server
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    """Make one set of keys for the whole session."""
+    return Keys.make(tmp_path_factory.mktemp("keys") / "keys")
+
+
+@pytest.fixture
+def empty_database(postgres18: EmbeddedPostgres) -> Iterator[Database]:
+    """Make a database that holds nothing and belongs to `postgres`; drop it after the test."""
+    admin = postgres18.dsn(postgres18.superuser, "postgres")
+    database = Database(postgres18, f"e{os.getpid()}_{next(_numbers)}")
+    name = sql.Identifier(database.name)
+    prepare_roles(admin)
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {} OWNER postgres").format(name))
+        yield database
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))

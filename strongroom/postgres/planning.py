@@ -1,6 +1,6 @@
 """How the tables of a snapshot are cut into extents and units. Pure: sizes and page counts are arguments."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from strongroom.catalog.comparison import scratch_reason
 from strongroom.format.documents import PlannedTable, PlannedUnit, TableFacts, TableSlice
@@ -55,13 +55,6 @@ def plan_units(tables: Sequence[PlannedTable]) -> tuple[PlannedUnit, ...]:
             held += cost
     close()
     return tuple(units)
-
-
-def known_widths(
-    tables: Mapping[int, TableFacts], widths: Mapping[int, int]
-) -> dict[int, tuple[TableFacts, int]]:
-    """Pair the parent's tables, by oid, with the width of their extents."""
-    return {oid: (facts, widths.get(oid, 0)) for oid, facts in tables.items()}
 
 
 def _cost(table: PlannedTable) -> int:

@@ -12,7 +12,7 @@ from strongroom.format.documents import PlannedTable, TableFacts
 from strongroom.postgres import planning
 from strongroom.postgres.connection import Connection
 from strongroom.postgres.extents import Bounds, bounds_of, choose_pages, count_extents
-from strongroom.postgres.planning import MOST_UNITS, UNIT_BYTES, known_widths, plan_table, plan_units
+from strongroom.postgres.planning import MOST_UNITS, UNIT_BYTES, plan_table, plan_units
 from tests.documents import column, table
 
 PAGE = 8192
@@ -141,11 +141,6 @@ def test_widths_are_kept(
     made = plan_table(FACTS, 100, earlier, from_scratch=from_scratch)
     assert expected[:2] == (made.pages_per_extent, made.extents)
     assert (bool(expected[2]), True) == (bool(made.scratch_reason), expected[2] in made.scratch_reason)
-
-
-def test_known_widths() -> None:
-    """Tables of the parent are paired with their widths; 0 stands for one without any extent."""
-    assert {1: (FACTS, 7), 2: (FACTS, 0)} == known_widths({1: FACTS, 2: FACTS}, {1: 7, 3: 9})
 
 
 # ------------------------------------------------------------------------------ statements
