@@ -15,7 +15,8 @@ secrets. `Transient` marks what may succeed when tried again; nothing else is ev
     ├── RestoreError        SR-09xx  the destination and the writing of it
     ├── IntegrityError      SR-10xx  suites that failed or could not run
     ├── LimitError          SR-11xx  deadlines, sizes, cancelled work
-    └── ProcessError        SR-12xx  child processes that carry the work
+    ├── ProcessError        SR-12xx  child processes that carry the work
+    └── RetentionError      SR-13xx  policies and clocks that nothing is deleted by
 """
 
 from typing import ClassVar
@@ -813,6 +814,14 @@ class BadKeyMaterial(KeyringError):
     hint = "A file or document that holds it was cut or changed. Restore it from a good copy."
 
 
+class BadKeyName(KeyringError):
+    """A further recovery key would get files of a name that nobody could type."""
+
+    code = "SR-0520"
+    message = "A recovery key cannot be named {name!r}."
+    hint = "Use 1 to 40 lower-case letters, digits and hyphens, as in `2027-safe`; its files carry the name."
+
+
 # ---------------------------------------------------------------- SR-06xx stores
 
 
@@ -931,7 +940,7 @@ class UnknownStoreScheme(StoreError):
 
     code = "SR-0612"
     message = "There is no store for {scheme!r} URLs; known are {known}."
-    hint = "Write the location's url as file:///absolute/path, or with one of the schemes named."
+    hint = "Write the location's url with one of the schemes named, as in s3://bucket/prefix."
 
 
 class BadStoreUrl(StoreError):
@@ -939,7 +948,7 @@ class BadStoreUrl(StoreError):
 
     code = "SR-0613"
     message = "The store URL cannot be used: {reason}."
-    hint = "Write the location's url as file:///absolute/path."
+    hint = "Write it as file:///absolute/path, s3://bucket/prefix, gs://bucket/prefix or supabase://bucket/prefix."
 
 
 class NoStoreRoot(ObjectMissing):
@@ -948,6 +957,140 @@ class NoStoreRoot(ObjectMissing):
     code = "SR-0614"
     message = "There is no folder {path} for the store."
     hint = "Check the location's url and that its disk is mounted; `strongroom init` makes the folder."
+
+
+class StoreLoginRefused(StoreError):
+    """The service does not know the key, or the signature made with it is wrong."""
+
+    code = "SR-0615"
+    message = "{store} does not accept the credentials: {reason}."
+    hint = "Check access key and secret key of the location, and that the key was not revoked or has expired."
+
+
+class CredentialsMissing(StoreError):
+    """No credentials are given for a location, nor found where the service's own tools look."""
+
+    code = "SR-0616"
+    message = "There are no credentials for {store}."
+    hint = "{remedy}"
+
+
+class BucketMissing(StoreError):
+    """The bucket does not exist: Strongroom never makes one."""
+
+    code = "SR-0617"
+    message = "There is no bucket {bucket!r} for {store}."
+    hint = (
+        "Check its name, the endpoint and the project, or make the bucket; Strongroom makes none by itself."
+    )
+
+
+class WrongRegion(StoreError):
+    """The bucket is in another region than the one that was asked."""
+
+    code = "SR-0618"
+    message = "The bucket of {store} is not in region {region}: {reason}."
+    hint = "Set `region` of the location to the bucket's region, or its endpoint to that region's."
+
+
+class ClockSkewed(StoreError):
+    """The service refuses signatures because this machine's clock is wrong."""
+
+    code = "SR-0619"
+    message = "{store} refuses requests because this machine's clock is wrong: {reason}."
+    hint = "Set the clock of this machine (`timedatectl set-ntp true`) and run the command again."
+
+
+class StoreThrottled(StoreUnavailable):
+    """The service asks to be asked less often."""
+
+    code = "SR-0620"
+    message = "{store} slows down {operation} of {name!r}: {reason}."
+    hint = (
+        "It is tried again by itself, more and more slowly. If it goes on, lower repository.parallel_copies or "
+        "backup.parallelism, or ask the provider for a higher limit."
+    )
+
+
+class TransferCut(StoreUnavailable):
+    """The connection ended in mid-body, or fewer bytes came than were announced."""
+
+    code = "SR-0621"
+    message = "The transfer of {name!r} with {store} was cut off: {reason}."
+    hint = "It is tried again by itself. If it goes on, look at the network and at proxies on the way."
+
+
+class ObjectTooLarge(StoreError):
+    """The object is larger than the service allows."""
+
+    code = "SR-0622"
+    message = "{name!r} has {size} bytes; {store} takes {limit} at most."
+    hint = "Raise the limit there (Supabase: Storage, Settings, and the bucket's own limit), or use another location."
+
+
+class ObjectLocked(StoreError):
+    """An object lock forbids to delete or to change the object."""
+
+    code = "SR-0623"
+    message = "{name!r} in {store} is locked until {until}."
+    hint = "Nothing is wrong: the lock does what it is for. It is deleted by a run after that date."
+
+
+class ObjectFrozen(StoreError):
+    """The object is in a cold tier and must be asked for before it can be read."""
+
+    code = "SR-0624"
+    message = "{name!r} in {store} is in storage class {storage_class} and cannot be read at once."
+    hint = (
+        "Another location is used if one has it. Otherwise ask the provider to restore the objects below packs/ "
+        "(S3: restore-object), wait the time that the class takes, and run the command again."
+    )
+
+
+class OptionUnfit(StoreError):
+    """A location has an option that its kind of store does not have."""
+
+    code = "SR-0625"
+    message = "The option {option} is of no use for {scheme}:// locations: {reason}."
+    hint = "Remove {option} from the location, or correct its value."
+
+
+class CreationContended(StoreError, Transient):
+    """Several writers wanted one name at the same time on a medium that cannot choose between them."""
+
+    code = "SR-0626"
+    message = "{name!r} in {store} is wanted by several writers at once."
+    hint = "It is tried again by itself. If it goes on, look for a second machine with the same schedule."
+
+
+class BucketSuspect(StoreError):
+    """A bucket kept from us what we had just written, or gave it back changed."""
+
+    code = "SR-0627"
+    message = "{store} does not do what a store must do: {reason}."
+    hint = "Run `strongroom check --location` with its name: it says what the medium does not guarantee."
+
+
+class StoreNotTrusted(StoreError):
+    """TLS with the service could not be agreed, or nobody whom we trust vouches for its certificate."""
+
+    code = "SR-0628"
+    message = "The TLS connection to {store} was refused: {reason}."
+    hint = (
+        "Set `ca_file` of the location to the authority that signed the service's certificate, and write the "
+        "endpoint with the name that is in it. If both are right, somebody else may be answering there."
+    )
+
+
+class RequestRefused(StoreFailed):
+    """The service understood a request and refused it for a reason of its own."""
+
+    code = "SR-0629"
+    message = "{store} refused {operation} of {name!r}: {reason}."
+    hint = (
+        "The reason is the service's own. Run `strongroom check --location` with its name: it says what the "
+        "service does not do."
+    )
 
 
 # ---------------------------------------------------------------- SR-07xx repository
@@ -1026,6 +1169,144 @@ class RepositoryWithoutKeys(RepositoryError):
         "Put the keys that it was made with into the key directory, or give the new repository a location of its "
         "own. Nothing was made."
     )
+
+
+class ForeignRepository(RepositoryError):
+    """A location holds another repository than the others."""
+
+    code = "SR-0711"
+    message = "The location {location} holds repository {present}, not {wanted}."
+    hint = (
+        "Two repositories never share a place: give the location another prefix in its url, or remove it. "
+        "Nothing was written there."
+    )
+
+
+class UnknownLocation(RepositoryError):
+    """No configured location has this name."""
+
+    code = "SR-0712"
+    message = "There is no location {name!r} in the configuration; there are {known}."
+    hint = "Use one of these names, or add the location to repository.locations."
+
+
+class NoWritableLocation(RepositoryError, Transient):
+    """No location takes a backup at the moment."""
+
+    code = "SR-0713"
+    message = "No location can be written to: {reasons}."
+    hint = "Run `strongroom check`: it says for each location what is wrong with it. Nothing was begun."
+
+
+class TooFewCopies(RepositoryError):
+    """Fewer locations than required hold the backup."""
+
+    code = "SR-0714"
+    message = "Backup {backup} is at {copies} locations, and repository.min_copies is {wanted}: {reasons}."
+    hint = (
+        "The backup is listed and good where it is. See to the locations named, and run `strongroom replicate`; "
+        "the next backup catches up by itself, too."
+    )
+
+
+class RotationIncomplete(RepositoryError):
+    """A rotation left a data key or a location behind."""
+
+    code = "SR-0726"
+    message = "The rotation is not complete: {findings} findings ({first})."
+    hint = "Every backup still opens with the old recovery key or the new one. See to the findings and rotate again."
+
+
+class SamePlace(RepositoryError):
+    """Two locations of the configuration are one and the same place."""
+
+    code = "SR-0727"
+    message = "The locations {first} and {second} are the same place under two names."
+    hint = (
+        "Remove one of them from repository.locations: each would count as the copy that lets the other expire. "
+        "Nothing was deleted."
+    )
+
+
+class CopiesMissing(RepositoryError):
+    """Some locations could not be copied to."""
+
+    code = "SR-0725"
+    message = "Copying went wrong {failed} times, and right at {locations} locations: {reasons}."
+    hint = "See to the locations named and run `strongroom replicate` again: it goes on where it was."
+
+
+class LocationUnreachable(RepositoryError, Transient):
+    """A location has to be seen for this work and cannot be."""
+
+    code = "SR-0715"
+    message = "The location {location} cannot be read: {reason}"
+    hint = (
+        "Nothing is deleted anywhere while a location is out of sight. If it is gone for good, remove it from "
+        "repository.locations; what only it held is lost then."
+    )
+
+
+class CopyDamaged(RepositoryError):
+    """No location has a good copy of an object."""
+
+    code = "SR-0716"
+    message = "No location has a good copy of {name!r}: {reasons}."
+    hint = "Backups that need it cannot be restored in full. Take a full backup now, and verify the earlier ones."
+
+
+class NotReplicable(RepositoryError):
+    """A backup cannot be copied, because what it names is not whole where it is."""
+
+    code = "SR-0717"
+    message = "Backup {backup} cannot be copied to {location}: {reason}"
+    hint = "Run `strongroom verify` with its id; `strongroom repair` fetches what another location still has."
+
+
+class UnknownHold(RepositoryError):
+    """A backup that is not held was to be released."""
+
+    code = "SR-0718"
+    message = "Backup {backup} is not held."
+    hint = "`strongroom list` shows which backups are held."
+
+
+class RecoveryKeyInUse(RepositoryError):
+    """A recovery key cannot be retired, since data keys are sealed to it only."""
+
+    code = "SR-0719"
+    message = (
+        "{count} data keys could not be sealed anew, so the old recovery keys were left in place: {first}."
+    )
+    hint = "Repair or expire what is damaged, then rotate again. Every backup opens as before."
+
+
+class NothingToRotate(RepositoryError):
+    """The repository already seals to exactly these recovery keys."""
+
+    code = "SR-0720"
+    message = "Every data key is already sealed to {keys}, and to nothing else."
+    hint = "To rotate, put the new recovery-<name>.pub into the key directory, or make a new pair with --new."
+
+
+class RecoveryKeysRetired(RepositoryError):
+    """All recovery keys that a worker could seal to have been retired."""
+
+    code = "SR-0721"
+    message = (
+        "The recovery keys of this machine, {retired}, were retired; backups are sealed to {current} now."
+    )
+    hint = "Copy recovery.pub from where the keys were rotated into the key directory. Nothing was backed up."
+
+
+class RetirementUnclear(RepositoryError):
+    """Recovery keys were to be retired, and nothing says which ones are to stay."""
+
+    code = "SR-0722"
+    message = (
+        "The repository seals to {current}, and the key directory does not say which of them are to stay."
+    )
+    hint = "Name the keys that stay with --to, by file or by id, or take the others out of the key directory."
 
 
 class NoBackupYet(RepositoryError):
@@ -1333,3 +1614,63 @@ class ServerNotStarted(ProcessError):
     code = "SR-1204"
     message = "Prefect's server did not start at {address}: {reason}."
     hint = "Look at its last lines above. If the port is taken, choose another one with --port."
+
+
+# ---------------------------------------------------------------- SR-13xx retention
+
+
+class RetentionError(StrongroomError):
+    """Nothing may be deleted by this policy at this time."""
+
+    code = "SR-1300"
+
+
+class EmptyPolicy(RetentionError):
+    """The policy keeps nothing, which nobody means."""
+
+    code = "SR-1301"
+    message = "The retention of location {location} keeps nothing at all."
+    hint = "Give it at least one rule: keep_within, daily, weekly or monthly. Nothing was deleted."
+
+
+class ClockWentBackwards(RetentionError):
+    """The clock shows an earlier time than an earlier run saw."""
+
+    code = "SR-1302"
+    message = "The clock of this machine shows {now}, which is before {seen}, when {what}."
+    hint = "Set the clock. By a wrong clock the wrong backups would expire; nothing was deleted."
+
+
+class ClockJumped(RetentionError):
+    """The clock is far ahead of everything that happened."""
+
+    code = "SR-1303"
+    message = "The clock of this machine shows {now}, {days} days after {seen}, when {what}."
+    hint = (
+        "If the clock is right and Strongroom was off for so long, take a backup first; retention works again after "
+        "it. If it is wrong, set it. Nothing was deleted."
+    )
+
+
+class BackupFromFuture(RetentionError):
+    """A backup was taken at a time that has not come yet."""
+
+    code = "SR-1304"
+    message = "Backup {backup} says that it was taken at {taken}, and it is {now} now."
+    hint = "The clock of this machine, or of the one that took the backup, is wrong. Nothing was deleted."
+
+
+class LastGoodThreatened(RetentionError):
+    """A plan would have removed the last backup that is known to be good."""
+
+    code = "SR-1305"
+    message = "The plan would remove {backup}, the last backup of {source} that is known to be good."
+    hint = "This is a fault of the program, stopped before it did harm. Please report it."
+
+
+class PlanOutdated(RetentionError, Transient):
+    """What a plan was made from has changed."""
+
+    code = "SR-1306"
+    message = "The plan no longer fits: {reason}."
+    hint = "It is made anew by the next run. Nothing was deleted by this one after the change."

@@ -2,8 +2,9 @@
 
 import itertools
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -13,12 +14,22 @@ from strongroom.postgres.embedded import EmbeddedPostgres
 from strongroom.shape.build import prepare_roles
 from tests.databases import Database, Databases, MakeDatabase
 from tests.row_backups import Keys
+from tests.servers.s3 import S3Server, run_ministack, run_moto, run_radosgw, run_rclone
 from tests.tls_server import ServerUnavailable, TlsServer, run_tls_server
 
 _numbers = itertools.count(1)
 
 # Tests name the type of the fixtures below by this module too.
 __all__ = ["MakeDatabase"]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes long and proves nothing that others do not, unless `-m` speaks of it."""
+    if "endurance" in str(config.getoption("markexpr")):
+        return
+    left_out = [item for item in items if item.get_closest_marker("endurance")]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +89,41 @@ def tls_postgres17(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsServ
         except ServerUnavailable as reason:
             pytest.skip(f"NOT PROVEN: no TLS-only Postgres 17 here: {reason}")
         yield server
+
+
+def _s3_server(
+    run: Callable[[Path], AbstractContextManager[S3Server]], name: str, folders: pytest.TempPathFactory
+) -> Iterator[S3Server]:
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(run(folders.mktemp("s3") / name))
+        except ServerUnavailable as reason:
+            pytest.skip(f"NOT PROVEN: no {name} here: {reason}")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """Run the emulator of AWS for the whole session."""
+    yield from _s3_server(run_ministack, "ministack", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def radosgw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """Run Ceph's gateway for the whole session."""
+    yield from _s3_server(run_radosgw, "radosgw", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """Run the emulator that verifies no checksum for the whole session."""
+    yield from _s3_server(run_moto, "moto", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """Run the server that ignores conditions for the whole session."""
+    yield from _s3_server(run_rclone, "rclone", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

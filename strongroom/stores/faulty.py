@@ -16,7 +16,9 @@ from threading import Lock
 from typing import TypeVar
 
 from strongroom.errors import StoreFull, StoreUnavailable
+from strongroom.stores.data import Data
 from strongroom.stores.protocol import Store, StoredObject
+from strongroom.stores.wrapped import WrappedStore
 
 ANY = "any"
 """In a fault: whatever the operation."""
@@ -80,21 +82,16 @@ class FaultsNotHitError(AssertionError):
 Result = TypeVar("Result")
 
 
-class FaultyStore:
+class FaultyStore(WrappedStore):
     """Carries out a plan of faults over another store. Thread-safe."""
 
     def __init__(self, inner: Store, plan: Sequence[Fault] = ()) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._plan = tuple(plan)
         self._lock = Lock()
         self._calls = [0] * len(self._plan)
         self._hit = [False] * len(self._plan)
         self._crashed = False
-
-    @property
-    def description(self) -> str:
-        """Say where this is."""
-        return self._inner.description
 
     def assert_all_hit(self) -> None:
         """Raise `FaultsNotHitError` unless every fault of the plan happened."""
@@ -102,37 +99,37 @@ class FaultyStore:
         if missed:
             raise FaultsNotHitError(f"never hit: {missed}")
 
-    def put(self, name: str, data: bytes | bytearray | memoryview, sha256: str) -> None:
+    def put(self, name: str, data: Data, sha256: str) -> None:
         """Store `data` under `name`."""
         fault = self._before("put", name)
-        self._inner.put(name, data, sha256)
+        self.inner.put(name, data, sha256)
         self._after("put", name, fault)
 
     def create(self, name: str, data: bytes) -> bool:
         """Store `data` under `name` if nothing is there."""
         fault = self._before("create", name)
-        created = self._inner.create(name, data)
+        created = self.inner.create(name, data)
         self._after("create", name, fault)
         return created
 
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         """Return the bytes, or what the plan makes of them."""
         fault = self._before("get", name)
-        data = self._inner.get(name, start, length)
+        data = self.inner.get(name, start, length)
         self._after("get", name, fault)
         return _spoil(data, fault)
 
     def stat(self, name: str) -> StoredObject:
         """Describe one object."""
         fault = self._before("stat", name)
-        found = self._inner.stat(name)
+        found = self.inner.stat(name)
         self._after("stat", name, fault)
         return found
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield objects; a fault "after" strikes in the middle of them."""
         fault = self._before("list", prefix)
-        found = list(self._inner.list(prefix))
+        found = list(self.inner.list(prefix))
         yield from found[: len(found) // 2]
         self._after("list", prefix, fault)
         yield from found[len(found) // 2 :]
@@ -140,7 +137,7 @@ class FaultyStore:
     def delete(self, name: str) -> None:
         """Remove one object."""
         fault = self._before("delete", name)
-        self._inner.delete(name)
+        self.inner.delete(name)
         self._after("delete", name, fault)
 
     def _before(self, operation: str, name: str) -> FaultKind | None:

@@ -17,7 +17,7 @@ import os
 import secrets
 import stat as stat_modes
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import file_digest
 from hashlib import sha256 as sha256_of
@@ -31,6 +31,8 @@ from strongroom.errors import (
     ObjectDamaged,
     ObjectMissing,
 )
+from strongroom.stores.capabilities import Capabilities
+from strongroom.stores.data import Data, pieces_of, size_of
 from strongroom.stores.names import check_name, check_prefix, is_name
 from strongroom.stores.os_errors import translated
 from strongroom.stores.protocol import StoredObject
@@ -74,16 +76,24 @@ class LocalDirectoryStore:
         """Say where this is."""
         return str(self._root)
 
-    def put(self, name: str, data: bytes | bytearray | memoryview, sha256: str) -> None:
-        """Store `data` under `name`; the same bytes again are no error."""
+    @property
+    def capabilities(self) -> Capabilities:
+        """Say what a folder can do: links are made once, and every write is read back and hashed."""
+        return Capabilities(verifies_checksums=True)
+
+    def put(self, name: str, data: Data, sha256: str) -> None:
+        """Store `data` under `name`; the same bytes again are no error.
+
+        `Pieces` are written one by one and hashed on the way, so that no object is whole in memory.
+        """
         check_name(name)
-        observed = sha256_of(data).hexdigest()
-        if observed != sha256:
-            raise ObjectDamaged(name=name, store=self.description, expected=sha256, observed=observed)
         with translated(self.description, "put", name):
             self._prepare()
-            if self._is_taken(name) or not self._place(name, data, sha256):
-                self._confirm(name, len(data), sha256)
+            if self._is_taken(name):
+                self._compare(name, sha256, _hashed(pieces_of(data)))
+            elif self._place(name, data, sha256):
+                return
+            self._confirm(name, size_of(data), sha256)
 
     def create(self, name: str, data: bytes) -> bool:
         """Store `data` under `name` if nothing is there; return False if something is."""
@@ -130,7 +140,7 @@ class LocalDirectoryStore:
 
     # ------------------------------------------------------------ writing
 
-    def _place(self, name: str, data: bytes | bytearray | memoryview, sha256: str) -> bool:
+    def _place(self, name: str, data: Data, sha256: str) -> bool:
         """Write a complete file and give it its name; return False if the name is taken."""
         with (
             self._folder_of(name, make=True) as (folder, leaf),
@@ -147,14 +157,13 @@ class LocalDirectoryStore:
         return True
 
     @contextmanager
-    def _temporary(
-        self, writing: int, name: str, data: bytes | bytearray | memoryview, sha256: str
-    ) -> Iterator[str]:
+    def _temporary(self, writing: int, name: str, data: Data, sha256: str) -> Iterator[str]:
         """Write, flush and read back a file of another name, which is gone in the end."""
         temporary = secrets.token_hex(12)
         file = os.open(temporary, _NEW, _FILE_MODE, dir_fd=writing)
         try:
-            _write(file, data)
+            # What comes is compared before what arrived, so that the error tells which of the two was wrong.
+            self._compare(name, sha256, _hashed(_written(file, pieces_of(data))))
             self._flush(file)
             self._read_back(file, name, sha256)
             yield temporary
@@ -167,9 +176,11 @@ class LocalDirectoryStore:
         if self._durable and hasattr(os, "posix_fadvise"):
             # Else the kernel would hand back its own memory, and a bad medium would pass.
             os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-        observed = _digest(file)
-        if observed != sha256:
-            raise ObjectDamaged(name=name, store=self.description, expected=sha256, observed=observed)
+        self._compare(name, sha256, _digest(file))
+
+    def _compare(self, name: str, expected: str, observed: str) -> None:
+        if observed != expected:
+            raise ObjectDamaged(name=name, store=self.description, expected=expected, observed=observed)
 
     def _confirm(self, name: str, size: int, sha256: str) -> None:
         """Acknowledge a put of an object that is there: it must be the same, and durable by now."""
@@ -352,7 +363,22 @@ def _remove_if_old(name: str, folder: int, before: float) -> None:
         return
 
 
-def _write(file: int, data: bytes | bytearray | memoryview) -> None:
+def _hashed(pieces: Iterable[bytes | memoryview]) -> str:
+    """Return the SHA-256 of bytes that come piece by piece."""
+    digest = sha256_of()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _written(file: int, pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """Yield each piece once it is written."""
+    for piece in pieces:
+        _write(file, piece)
+        yield piece
+
+
+def _write(file: int, data: bytes | memoryview) -> None:
     """Write all of `data` without copying it."""
     view = memoryview(data)
     while view:

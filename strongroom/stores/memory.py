@@ -6,6 +6,8 @@ from hashlib import sha256 as sha256_of
 from threading import Lock
 
 from strongroom.errors import BadRange, ObjectConflict, ObjectDamaged, ObjectMissing
+from strongroom.stores.capabilities import Capabilities
+from strongroom.stores.data import Data, whole
 from strongroom.stores.names import check_name, check_prefix
 from strongroom.stores.protocol import StoredObject
 
@@ -23,10 +25,15 @@ class MemoryStore:
         """Say where this is."""
         return "memory"
 
-    def put(self, name: str, data: bytes | bytearray | memoryview, sha256: str) -> None:
+    @property
+    def capabilities(self) -> Capabilities:
+        """Say what memory can do: everything but last."""
+        return Capabilities(verifies_checksums=True)
+
+    def put(self, name: str, data: Data, sha256: str) -> None:
         """Store `data` under `name`; the same bytes again are no error."""
         check_name(name)
-        copy = bytes(data)
+        copy = bytes(whole(data))
         observed = sha256_of(copy).hexdigest()
         if observed != sha256:
             raise ObjectDamaged(name=name, store=self.description, expected=sha256, observed=observed)

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from strongroom.stores.capabilities import Capabilities
+from strongroom.stores.data import Data
+
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
@@ -19,14 +22,22 @@ class StoredObject:
 
 
 class Store(Protocol):
-    """Seven methods; every backend passes the contract suite in `strongroom.stores.contract`."""
+    """Six methods and two values; every backend passes the contract suite in `strongroom.stores.contract`.
+
+    Stores are used from several threads at once.
+    """
 
     @property
     def description(self) -> str:
         """Say where this is, for people; without credentials."""
         ...
 
-    def put(self, name: str, data: bytes | bytearray | memoryview, sha256: str) -> None:
+    @property
+    def capabilities(self) -> Capabilities:
+        """Say what the medium can do. May be asked before anything is contacted."""
+        ...
+
+    def put(self, name: str, data: Data, sha256: str) -> None:
         """Store `data` under `name`.
 
         Before: nothing. After: a reader anywhere sees all of it, it survives a power cut, and the

@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from hashlib import sha256 as sha256_of
 
 from strongroom.errors import StrongroomError
+from strongroom.stores.data import Data, size_of, whole
 from strongroom.stores.memory import MemoryStore
 from strongroom.stores.protocol import Store, StoredObject
+from strongroom.stores.wrapped import WrappedStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,36 +41,31 @@ class Operation:
         return self.kind in {"put", "create", "delete"} and self.outcome == "done"
 
 
-class RecordingStore:
+class RecordingStore(WrappedStore):
     """Records every call; `operations` grows in the order in which the calls returned."""
 
     def __init__(self, inner: Store) -> None:
-        self._inner = inner
+        super().__init__(inner)
         # Appending is atomic, so that threads need no lock.
         self.operations: list[Operation] = []
-
-    @property
-    def description(self) -> str:
-        """Say where this is."""
-        return self._inner.description
 
     def changes(self) -> tuple[Operation, ...]:
         """Return the calls that changed the store."""
         return tuple(operation for operation in self.operations if operation.is_change)
 
-    def put(self, name: str, data: bytes | bytearray | memoryview, sha256: str) -> None:
+    def put(self, name: str, data: Data, sha256: str) -> None:
         """Store `data` under `name`."""
         try:
-            self._inner.put(name, data, sha256)
+            self.inner.put(name, data, sha256)
         except StrongroomError as error:
-            self._failed("put", name, error, len(data))
+            self._failed("put", name, error, size_of(data))
             raise
-        self.operations.append(Operation("put", name, len(data), data=bytes(data)))
+        self.operations.append(Operation("put", name, size_of(data), data=bytes(whole(data))))
 
     def create(self, name: str, data: bytes) -> bool:
         """Store `data` under `name` if nothing is there."""
         try:
-            created = self._inner.create(name, data)
+            created = self.inner.create(name, data)
         except StrongroomError as error:
             self._failed("create", name, error, len(data))
             raise
@@ -81,7 +78,7 @@ class RecordingStore:
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         """Return the bytes, or `length` of them from `start`."""
         try:
-            data = self._inner.get(name, start, length)
+            data = self.inner.get(name, start, length)
         except StrongroomError as error:
             self._failed("get", name, error)
             raise
@@ -91,7 +88,7 @@ class RecordingStore:
     def stat(self, name: str) -> StoredObject:
         """Describe one object."""
         try:
-            found = self._inner.stat(name)
+            found = self.inner.stat(name)
         except StrongroomError as error:
             self._failed("stat", name, error)
             raise
@@ -102,7 +99,7 @@ class RecordingStore:
         """Yield every object whose name starts with `prefix`; recorded when the last one was taken."""
         count = 0
         try:
-            for found in self._inner.list(prefix):
+            for found in self.inner.list(prefix):
                 count += 1
                 yield found
         except StrongroomError as error:
@@ -113,7 +110,7 @@ class RecordingStore:
     def delete(self, name: str) -> None:
         """Remove one object."""
         try:
-            self._inner.delete(name)
+            self.inner.delete(name)
         except StrongroomError as error:
             self._failed("delete", name, error)
             raise

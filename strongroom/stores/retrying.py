@@ -1,21 +1,33 @@
-"""A wrapper that tries again what may pass: `Transient` errors, and no others."""
+"""A wrapper that tries again what may pass: `Transient` errors, and no others.
 
+The waits grow: before the nth repetition a random time of up to `delay` × 2^(n-1) seconds and never more than
+`cap` (full jitter, so that many workers that a service turned away together do not come back together). What
+a service asks for itself (`retry_after` in an error's context) is the least that is waited.
+"""
+
+import os
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from strongroom.deadline import Deadline
 from strongroom.errors import ObjectMissing, Transient
+from strongroom.stores.data import Data
 from strongroom.stores.names import check_prefix
 from strongroom.stores.protocol import Store, StoredObject
+from strongroom.stores.wrapped import WrappedStore
+
+LONGEST_ASKED = 300.0
+"""Seconds: a service that asks to be left alone for longer is asked again after this time all the same."""
 
 Result = TypeVar("Result")
 
 
-class RetryingStore:
-    """Repeats a call up to `max_retries` times, `delay` seconds apart, while the deadline leaves time.
+class RetryingStore(WrappedStore):
+    """Repeats each call up to `max_retries` times, with growing random waits, while the deadline leaves time.
 
-    When the tries or the time are used up, the last error goes on to the caller unchanged.
+    When the tries or the time are used up, the last error goes on to the caller unchanged. `random` returns
+    so many random bytes, as `os.urandom` does.
     """
 
     def __init__(
@@ -24,23 +36,22 @@ class RetryingStore:
         *,
         max_retries: int = 3,
         delay: float = 5.0,
+        cap: float = 60.0,
         deadline: Deadline | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        random: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._max_retries = max_retries
         self._delay = delay
+        self._cap = cap
         self._deadline = deadline or Deadline.never()
         self._sleep = sleep
+        self._random = random
 
-    @property
-    def description(self) -> str:
-        """Say where this is."""
-        return self._inner.description
-
-    def put(self, name: str, data: bytes | bytearray | memoryview, sha256: str) -> None:
+    def put(self, name: str, data: Data, sha256: str) -> None:
         """Store `data`; a try that had its effect though it failed makes the next one a no-op."""
-        self._repeat(lambda: self._inner.put(name, data, sha256))
+        self._repeat(lambda: self.inner.put(name, data, sha256))
 
     def create(self, name: str, data: bytes) -> bool:
         """Store `data` if nothing is there.
@@ -53,7 +64,7 @@ class RetryingStore:
         def attempt() -> bool:
             nonlocal failed
             try:
-                return self._inner.create(name, data) or (failed and self._is_ours(name, data))
+                return self.inner.create(name, data) or (failed and self._is_ours(name, data))
             except Transient:
                 failed = True
                 raise
@@ -62,50 +73,67 @@ class RetryingStore:
 
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         """Return the bytes, or `length` of them from `start`."""
-        return self._repeat(lambda: self._inner.get(name, start, length))
+        return self._repeat(lambda: self.inner.get(name, start, length))
 
     def stat(self, name: str) -> StoredObject:
         """Describe one object."""
-        return self._repeat(lambda: self._inner.stat(name))
+        return self._repeat(lambda: self.inner.stat(name))
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yield objects in the order of their names; after a failure go on behind the last one."""
+        """Yield objects in the order of their names; after a failure go on behind the last one.
+
+        A list that came on since its last failure has its tries again: it may be longer than a service's
+        good moments.
+        """
         check_prefix(prefix)
         last = ""
-        tries = 0
+        failures = 0
         while True:
             try:
-                for found in self._inner.list(prefix):
+                for found in self.inner.list(prefix):
                     if found.name > last:
                         last = found.name
+                        failures = 0
                         yield found
                 return
-            except Transient:
-                tries += 1
-                if not self._may_retry(tries):
-                    raise
-                self._sleep(self._delay)
+            except Transient as error:
+                failures += 1
+                self._wait(error, failures)
 
     def delete(self, name: str) -> None:
         """Remove one object; a name that is not there is no error."""
-        self._repeat(lambda: self._inner.delete(name))
+        self._repeat(lambda: self.inner.delete(name))
 
     def _repeat(self, attempt: Callable[[], Result]) -> Result:
-        tries = 0
+        failures = 0
         while True:
             try:
                 return attempt()
-            except Transient:
-                tries += 1
-                if not self._may_retry(tries):
-                    raise
-                self._sleep(self._delay)
+            except Transient as error:
+                failures += 1
+                self._wait(error, failures)
 
-    def _may_retry(self, tries: int) -> bool:
-        return tries <= self._max_retries and self._deadline.remaining() > self._delay
+    def _wait(self, error: Transient, failures: int) -> None:
+        """Wait before the next try; raise the error if there is none."""
+        if failures > self._max_retries:
+            raise error
+        seconds = max(self._jittered(failures), _asked(error))
+        if self._deadline.remaining() <= seconds:
+            raise error
+        self._sleep(seconds)
+
+    def _jittered(self, failures: int) -> float:
+        share = int.from_bytes(self._random(4)) / 0xFFFFFFFF
+        return share * min(self._cap, self._delay * 2.0 ** min(failures - 1, 30))
 
     def _is_ours(self, name: str, data: bytes) -> bool:
         try:
-            return self._inner.get(name) == data
+            return self.inner.get(name) == data
         except ObjectMissing:
             return False
+
+
+def _asked(error: Transient) -> float:
+    """Return the seconds that the service asked for, 0 if it asked for none."""
+    asked: object = error.context.get("retry_after")
+    return min(LONGEST_ASKED, max(0.0, asked)) if isinstance(asked, int | float) else 0.0

@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import stat
+import tracemalloc
 from hashlib import sha256
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from strongroom.errors import (
     UnknownStoreScheme,
 )
 from strongroom.stores import local
+from strongroom.stores.capabilities import Capabilities
+from strongroom.stores.data import PIECE_BYTES
 from strongroom.stores.local import LEFTOVER_SECONDS, LocalDirectoryStore
 from strongroom.stores.open import open_store
 from strongroom.stores.os_errors import coded
@@ -113,6 +116,59 @@ def test_bytes_that_the_medium_changed(
         put(store, "one", b"data")
     assert [] == names(store)
     assert [] == unfinished(root)
+
+
+class Zeros:
+    """Zero bytes in pieces, and the largest piece that was asked for; may end early, or change its mind."""
+
+    def __init__(self, size: int, *, missing: int = 0) -> None:
+        self.size = size
+        self.largest = 0
+        self._there = size - missing
+
+    def read(self, start: int, length: int) -> bytes:
+        """Return zeros."""
+        self.largest = max(self.largest, length)
+        return bytes(max(0, min(length, self._there - start)))
+
+
+def test_pieces_are_never_whole_in_memory(store: LocalDirectoryStore) -> None:
+    """An object larger than a piece is read, written and hashed a piece at a time."""
+    size = 5 * PIECE_BYTES + 1
+    digest = sha256(bytes(size)).hexdigest()
+    tracemalloc.start()
+    try:
+        for _ in range(2):
+            zeros = Zeros(size)
+            store.put("large", zeros, digest)
+            assert PIECE_BYTES == zeros.largest
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * PIECE_BYTES
+    assert (size, b"\0") == (store.stat("large").size, store.get("large", size - 1))
+
+
+def test_pieces_that_are_not_what_they_say(store: LocalDirectoryStore, root: Path) -> None:
+    """Pieces with another SHA-256, or that end early, are damaged; nothing of them stays, and none replaces."""
+    digest = sha256(bytes(1000)).hexdigest()
+    for zeros in (Zeros(1001), Zeros(1000, missing=1)):
+        with pytest.raises(ObjectDamaged):
+            store.put("one", zeros, digest)
+        assert [] == names(store)
+        assert [] == unfinished(root)
+    put(store, "one", bytes(1000))
+    with pytest.raises(ObjectDamaged):
+        store.put("one", Zeros(1000, missing=1), digest)
+    with pytest.raises(ObjectConflict):
+        store.put("one", Zeros(999), sha256(bytes(999)).hexdigest())
+    store.put("one", Zeros(1000), digest)
+    assert bytes(1000) == store.get("one")
+
+
+def test_what_a_folder_can_do(store: LocalDirectoryStore) -> None:
+    """Links are made once and what was written is read back: said before the folder exists."""
+    assert Capabilities(creates_once=True, verifies_checksums=True) == store.capabilities
 
 
 def test_object_damaged_on_disk(store: LocalDirectoryStore, root: Path) -> None:

@@ -1,0 +1,1 @@
+"""Servers that tests start themselves, on loopback: emulators, real ones, and a proxy that breaks things."""
