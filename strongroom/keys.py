@@ -6,11 +6,16 @@
     recovery.pub   public   data keys are sealed to it (more recipients: recovery-<anything>.pub)
     recovery.pem   secret   opens data keys, encrypted with a passphrase: take it away to a safe place
 
+A rotation brings a second pair, recovery-<name>.pub and recovery-<name>.pem. Of the private halves in the directory
+(recovery.pem first, then recovery-*.pem by name) all are loaded that the passphrase opens; it takes one at least.
+So a restore needs just the file that fits, under whichever of these names.
+
 Secret files are readable by their owner only, and refused when they are not. Nothing is ever overwritten.
 What the keys mean is `strongroom.crypto`.
 """
 
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable, Iterator
@@ -21,9 +26,10 @@ from typing import TypeVar
 
 from strongroom.crypto.keyring import Keyring
 from strongroom.crypto.operator_key import OperatorKey
-from strongroom.crypto.recovery_keys import RecoveryPrivateKey, RecoveryPublicKey
+from strongroom.crypto.recovery_keys import RecoveryPrivateKey, RecoveryPublicKey, stated_key_id
 from strongroom.crypto.signing_key import SigningKey, SigningPublicKey
 from strongroom.errors import (
+    BadKeyName,
     EmptyPassphrase,
     ExposedKey,
     KeysDisagree,
@@ -32,6 +38,7 @@ from strongroom.errors import (
     NoKeyDirectory,
     NotAnOperatorKey,
     UnreadableKey,
+    WrongPassphrase,
 )
 from strongroom.ids import KeyId
 
@@ -42,6 +49,11 @@ SIGNING_FILE = "signing.key"
 SIGNING_PUBLIC_FILE = "signing.pub"
 RECOVERY_PUBLIC_FILE = "recovery.pub"
 RECOVERY_FILE = "recovery.pem"
+
+_FULL_SET = (OPERATOR_FILE, SIGNING_FILE, SIGNING_PUBLIC_FILE, RECOVERY_PUBLIC_FILE, RECOVERY_FILE)
+_FURTHER_PUBLIC = "recovery-*.pub"
+_FURTHER_PRIVATE = "recovery-*.pem"
+_KEY_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 _SECRET_MODE = 0o600
 _PUBLIC_MODE = 0o644
@@ -58,6 +70,25 @@ class CreatedKeys:
     recovery_id: KeyId
     take_away: Path
     """The file that belongs to a safe place, away from the machine that backs up."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedRecoveryKey:
+    """A further recovery key, and its two files: nothing in it is secret."""
+
+    key_id: KeyId
+    public: Path
+    take_away: Path
+    """The private half, which belongs to a safe place."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryFile:
+    """A recovery key file as it names itself; a private half was not opened."""
+
+    path: Path
+    key_id: KeyId | None
+    is_private: bool
 
 
 def create_keys(directory: str | Path, passphrase: bytes, random: Callable[[int], bytes]) -> CreatedKeys:
@@ -86,30 +117,83 @@ def create_keys(directory: str | Path, passphrase: bytes, random: Callable[[int]
     return CreatedKeys(place, operator.key_id, signing.key_id, recovery.key_id, place / RECOVERY_FILE)
 
 
+def create_recovery_key(
+    directory: str | Path, name: str, passphrase: bytes, random: Callable[[int], bytes]
+) -> CreatedRecoveryKey:
+    """Make a further recovery key pair, recovery-<name>.pub and recovery-<name>.pem, for a rotation.
+
+    From then on a backup that runs with this directory is refused until the repository knows the key: rotate at
+    once, and open the old private key before making a new one. Raises `BadKeyName`, `KeysExist`,
+    `EmptyPassphrase`, `NoKeyDirectory`, `ExposedKey`, `UnreadableKey`.
+    """
+    place = Path(directory).expanduser().absolute()
+    if _KEY_NAME.fullmatch(name) is None:
+        raise BadKeyName(name=name)
+    if not passphrase:
+        raise EmptyPassphrase
+    public, private = f"recovery-{name}.pub", f"recovery-{name}.pem"
+    with _translated(place):
+        if not place.is_dir():
+            raise NoKeyDirectory(directory=place)
+        _refuse_existing(place, (public, private))
+        _make_directory(place)
+    key = RecoveryPrivateKey.generate(random)
+    contents = {
+        private: (key.to_pem(passphrase, random), _SECRET_MODE),
+        public: (key.public().to_pem(), _PUBLIC_MODE),
+    }
+    with _translated(place):
+        _write_all(place, contents)
+    return CreatedRecoveryKey(key.key_id, place / public, place / private)
+
+
 def load_keyring(directory: str | Path, *, passphrase: Callable[[], bytes] | None = None) -> Keyring:
     """Load the keys that are in `directory`; what is not there stays out of the keyring.
 
-    recovery.pem is opened only if `passphrase` is given, which is asked once, and only if the file is
-    there. Raises `NoKeyDirectory`, `ExposedKey`, `UnreadableKey`, `KeysDisagree`, and what the key forms
-    raise.
+    Recovery private keys are opened only if `passphrase` is given, which is asked once, and only if there is a
+    file of one. Of several, those that the passphrase does not open stay out; if it opens none, the error is
+    that of the first. Raises `NoKeyDirectory`, `ExposedKey`, `UnreadableKey`, `KeysDisagree`, `WrongPassphrase`,
+    and what the key forms raise.
     """
     place = Path(directory).expanduser().absolute()
     with _translated(place):
         if not place.is_dir():
             raise NoKeyDirectory(directory=place)
     signing = _load_secret(place / SIGNING_FILE, SigningKey.from_pem)
-    recovery_private = None
-    if passphrase is not None:
-        recovery_private = _load_secret(
-            place / RECOVERY_FILE, lambda pem: RecoveryPrivateKey.from_pem(pem, passphrase())
-        )
+    private = () if passphrase is None else _load_recovery_private(place, passphrase)
     return Keyring(
         operator=_load_secret(place / OPERATOR_FILE, _operator_from_bytes),
         signing=signing,
         signing_public=_load_signing_public(place, signing),
-        recovery_public=_load_recovery_public(place, recovery_private),
-        recovery_private=recovery_private,
+        recovery_public=_load_recovery_public(place, private),
+        recovery_private=private[0] if private else None,
+        further_private=private[1:],
     )
+
+
+def recovery_files(directory: str | Path) -> tuple[RecoveryFile, ...]:
+    """List the recovery key files of a directory, public ones first, without opening any.
+
+    Raises `ExposedKey`, `UnreadableKey`.
+    """
+    place = Path(directory).expanduser().absolute()
+    found = []
+    for is_private, paths in ((False, _public_paths(place)), (True, _private_paths(place))):
+        for path in paths:
+            content = _read(path, secret=is_private)
+            if content is not None:
+                found.append(RecoveryFile(path, stated_key_id(content), is_private))
+    return tuple(found)
+
+
+def load_recovery_public_key(path: str | Path) -> RecoveryPublicKey:
+    """Load a recovery public key from a file of any name; raise `MissingKey`, `NotARecoveryKey`."""
+    file = Path(path).expanduser().absolute()
+    content = _read(file, secret=False)
+    if content is None:
+        remedy = f"Check the path {file} and whether the medium is mounted."
+        raise MissingKey(file=file.name, purpose="data keys are to be sealed to it", remedy=remedy)
+    return RecoveryPublicKey.from_pem(content)
 
 
 def load_recovery_key(path: str | Path, passphrase: bytes) -> RecoveryPrivateKey:
@@ -147,14 +231,47 @@ def _load_signing_public(place: Path, signing: SigningKey | None) -> SigningPubl
     return public
 
 
-def _load_recovery_public(place: Path, private: RecoveryPrivateKey | None) -> tuple[RecoveryPublicKey, ...]:
-    """Load recovery.pub and all recovery-*.pub; a private key alone stands for its public half."""
-    files = [place / RECOVERY_PUBLIC_FILE, *sorted(place.glob("recovery-*.pub"))]
-    contents = [content for file in files if (content := _read(file, secret=False)) is not None]
+def _load_recovery_public(
+    place: Path, private: tuple[RecoveryPrivateKey, ...]
+) -> tuple[RecoveryPublicKey, ...]:
+    """Load recovery.pub and all recovery-*.pub; private keys alone stand for their public halves."""
+    contents = [
+        content for file in _public_paths(place) if (content := _read(file, secret=False)) is not None
+    ]
     keys = [RecoveryPublicKey.from_pem(content) for content in contents]
-    if not keys and private is not None:
-        keys = [private.public()]
+    if not keys:
+        keys = [key.public() for key in private]
     return tuple({key.key_id: key for key in keys}.values())
+
+
+def _load_recovery_private(place: Path, passphrase: Callable[[], bytes]) -> tuple[RecoveryPrivateKey, ...]:
+    """Load every recovery private key that the passphrase opens; a copy of one counts once."""
+    contents = [
+        content for file in _private_paths(place) if (content := _read(file, secret=True)) is not None
+    ]
+    if not contents:
+        return ()
+    phrase = passphrase()
+    keys: dict[str, RecoveryPrivateKey] = {}
+    refused: list[WrongPassphrase] = []
+    for content in contents:
+        try:
+            key = RecoveryPrivateKey.from_pem(content, phrase)
+        except WrongPassphrase as error:
+            refused.append(error)
+        else:
+            keys.setdefault(key.key_id, key)
+    if not keys:
+        raise refused[0]
+    return tuple(keys.values())
+
+
+def _public_paths(place: Path) -> list[Path]:
+    return [place / RECOVERY_PUBLIC_FILE, *sorted(place.glob(_FURTHER_PUBLIC))]
+
+
+def _private_paths(place: Path) -> list[Path]:
+    return [place / RECOVERY_FILE, *sorted(place.glob(_FURTHER_PRIVATE))]
 
 
 def _load_secret(path: Path, decode: Callable[[bytes], Key]) -> Key | None:
@@ -179,8 +296,7 @@ def _read(path: Path, *, secret: bool) -> bytes | None:
 # ---------------------------------------------------------------- writing
 
 
-def _refuse_existing(place: Path) -> None:
-    names = (OPERATOR_FILE, SIGNING_FILE, SIGNING_PUBLIC_FILE, RECOVERY_PUBLIC_FILE, RECOVERY_FILE)
+def _refuse_existing(place: Path, names: tuple[str, ...] = _FULL_SET) -> None:
     present = [name for name in names if os.path.lexists(place / name)]
     if present:
         raise KeysExist(directory=place, files=", ".join(present))

@@ -26,6 +26,8 @@ class Keyring:
     signing_public: SigningPublicKey | None = None
     recovery_public: tuple[RecoveryPublicKey, ...] = ()
     recovery_private: RecoveryPrivateKey | None = None
+    further_private: tuple[RecoveryPrivateKey, ...] = ()
+    """More recovery private keys, where one after a rotation is there beside the one before it."""
 
     @property
     def can_read_rows(self) -> bool:
@@ -66,6 +68,10 @@ class Keyring:
             )
             raise MissingKey(file="recovery.pem", purpose="only it opens rows", remedy=remedy)
         return self.recovery_private
+
+    def recovery_privates(self) -> tuple[RecoveryPrivateKey, ...]:
+        """Return every recovery private key that is here, at least one; raise `MissingKey`."""
+        return (self.require_recovery_private(), *self.further_private)
 
 
 def _missing(file: str, purpose: str) -> MissingKey:

@@ -188,6 +188,12 @@ def open_data_key(sealed: SealedDataKey, private: RecoveryPrivateKey, data_key_i
         raise TamperedDataKey(data_key=data_key_id) from error
 
 
+def stated_key_id(pem: bytes) -> KeyId | None:
+    """Return the key id that a file of either half states, which takes no passphrase; None if it states none."""
+    line = _KEY_ID_LINE.search(pem)
+    return None if line is None else KeyId(line[2].decode())
+
+
 def _info(data_key_id: str) -> bytes:
     return b"strongroom data key\0" + data_key_id.encode()
 

@@ -11,8 +11,8 @@ from typing import Literal, dataclass_transform
 
 import msgspec
 
-FORMAT = 1
-"""The version that this code writes, and the newest that it reads."""
+FORMAT = 2
+"""The version that this code writes, and the newest that it reads; it reads every earlier one, too."""
 
 Kind = Literal["full", "differential", "incremental"]
 BackupClass = Literal["scheduled", "emergency"]
@@ -338,3 +338,17 @@ class RepositoryInfo(Document):
     operator_key: str
     signing_key: str
     recovery_keys: tuple[str, ...]
+
+
+class RecoveryKeySet(Document):
+    """The recovery keys that a repository seals to from `made_at` on, and those that it has let go.
+
+    Stored under `recovery-keys/<number>` when keys are rotated, signed, not sealed; the highest number counts, and
+    number 0 is what `repository.json` says. Since version 2.
+    """
+
+    format: int
+    number: int
+    made_at: dt.datetime
+    recovery_keys: tuple[str, ...]
+    retired: tuple[str, ...] = ()

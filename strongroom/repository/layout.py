@@ -1,5 +1,10 @@
 """The names of the objects of a repository. Pure; `docs/format.md` says what each holds."""
 
+import datetime as dt
+import re
+from dataclasses import dataclass
+
+from strongroom.format.records import AcceptanceRecord, GarbageRecord, HoldRecord, VerificationRecord
 from strongroom.ids import BackupId, PackId
 
 REPOSITORY = "repository.json"
@@ -11,11 +16,62 @@ MANIFESTS = "manifests/"
 ATTEMPTS = "attempts/"
 LEASES = "leases/"
 REPORTS = "reports/"
+RECOVERY_KEYS = "recovery-keys/"
+HOLDS = HoldRecord.FOLDER
+ACCEPTED = AcceptanceRecord.FOLDER
+VERIFICATIONS = VerificationRecord.FOLDER
+GARBAGE = GarbageRecord.FOLDER
+
+_KEY_FORM = re.compile(r"keys/([a-z0-9_-]+)(?:\.([0-9]{4}))?")
+_RECORD = re.compile(r"[0-9]{8}-[0-9]{9}-[0-9a-f]{8}")
+_KEY_SET = re.compile(r"recovery-keys/([0-9]{4})")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class KeyForm:
+    """A sealed form of a data key: 0 is the one that its maker stored, higher numbers were sealed anew."""
+
+    data_key: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        """The name of the object."""
+        return KEYS + self.data_key + (f".{self.number:04d}" if self.number else "")
 
 
 def key_name(data_key: str) -> str:
-    """Name the sealed data key."""
+    """Name the first sealed form of a data key."""
     return KEYS + data_key
+
+
+def key_form(name: str) -> KeyForm | None:
+    """Return the sealed form that an object below `keys/` holds; None for a name that is none of this version's."""
+    match = _KEY_FORM.fullmatch(name)
+    # Number 0 is written without one, so that no form has two names.
+    return None if match is None or match[2] == "0000" else KeyForm(match[1], int(match[2] or 0))
+
+
+def key_set_name(number: int) -> str:
+    """Name a set of recovery keys."""
+    return f"{RECOVERY_KEYS}{number:04d}"
+
+
+def key_set_number(name: str) -> int:
+    """Return the number in the name of a set of recovery keys, 0 if the name is none of this version's."""
+    match = _KEY_SET.fullmatch(name)
+    return int(match[1]) if match else 0
+
+
+def stamp(at: dt.datetime) -> str:
+    """Return the instant (aware) as names carry it: in UTC, to the millisecond, sorting by time."""
+    utc = at.astimezone(dt.UTC)
+    return f"{utc:%Y%m%d-%H%M%S}{utc.microsecond // 1000:03}"
+
+
+def record_name(folder: str, at: dt.datetime, token: str) -> str:
+    """Name a record in its folder (which ends in a slash) by its instant and 8 random hex digits."""
+    return f"{folder}{stamp(at)}-{token}"
 
 
 def pack_name(pack: PackId) -> str:
@@ -46,3 +102,8 @@ def attempt_name(backup: str) -> str:
 def backup_of(name: str) -> BackupId:
     """Return the backup that the name of a manifest, attempt, unit document or row map belongs to."""
     return BackupId(name.split("/")[1])
+
+
+def is_record_name(name: str) -> bool:
+    """Tell whether an object has the name of a record: its last part is an instant and 8 hex digits."""
+    return _RECORD.fullmatch(name.rpartition("/")[2]) is not None

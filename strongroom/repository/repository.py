@@ -16,12 +16,9 @@ import msgspec
 
 from strongroom.crypto.keyring import Keyring
 from strongroom.crypto.operator_key import open_document, seal_document
-from strongroom.crypto.pack_cipher import new_data_key
-from strongroom.crypto.recovery_keys import SealedDataKey, open_data_key, seal_data_key
+from strongroom.crypto.recovery_keys import SealedDataKey
 from strongroom.crypto.signing_key import check_signature, sign
 from strongroom.errors import (
-    DataKeyMissing,
-    ForeignRecoveryKeys,
     MalformedDocument,
     NotARepository,
     ObjectDamaged,
@@ -38,19 +35,29 @@ from strongroom.format.documents import (
     Manifest,
     ObjectRef,
     PackRef,
+    RecoveryKeySet,
     RepositoryInfo,
     UnitDocument,
 )
 from strongroom.format.packs import PackBuilder, PackReader
+from strongroom.format.records import (
+    AcceptanceRecord,
+    GarbageRecord,
+    HoldRecord,
+    Record,
+    VerificationRecord,
+)
 from strongroom.format.row_maps import TupleIds, decode_row_maps
 from strongroom.ids import BackupId
 from strongroom.repository import layout
+from strongroom.repository.data_keys import DataKeys
+from strongroom.repository.signed import read_signed, store_bytes, store_signed
+from strongroom.stores.nearest import read_good
 from strongroom.stores.protocol import Store
 
 D = TypeVar("D", bound=Document)
+R = TypeVar("R", bound=Record)
 Random = Callable[[int], bytes]
-
-_SIGNATURE_BYTES = 64
 
 
 class _SignedInfo(msgspec.Struct, frozen=True):
@@ -61,13 +68,16 @@ class _SignedInfo(msgspec.Struct, frozen=True):
 
 
 class Repository:
-    """An opened repository. Cheap to make; keeps the data keys that it has opened."""
+    """An opened repository. Cheap to make; keeps the data keys that it has opened.
+
+    Over several locations (`strongroom.stores.nearest`) it reads each object from the first that has a good copy.
+    """
 
     def __init__(self, store: Store, keyring: Keyring, info: RepositoryInfo) -> None:
         self.store = store
         self.keyring = keyring
         self.info = info
-        self._data_keys: dict[str, bytes] = {}
+        self.data_keys = DataKeys(store, keyring, info)
 
     # ------------------------------------------------------------------------------ whole
 
@@ -96,22 +106,9 @@ class Repository:
         Raises `NotARepository`, `NewerFormat`, `ForgedSignature`, `WrongRepositoryKey`.
         """
         try:
-            data = store.get(layout.REPOSITORY)
+            info = read_good(store, layout.REPOSITORY, lambda data: read_description(data, keyring))
         except ObjectMissing as error:
             raise NotARepository(location=store.description) from error
-        try:
-            signed = msgspec.json.decode(data, type=_SignedInfo)
-        except msgspec.MsgspecError as error:
-            raise MalformedDocument(kind="repository", name=layout.REPOSITORY, reason=str(error)) from error
-        raw = bytes(signed.repository)
-        info = decode_json(RepositoryInfo, raw, layout.REPOSITORY)
-        public = keyring.require_signing_public()
-        if info.signing_key != public.key_id:
-            raise WrongRepositoryKey(what="signing", wanted=info.signing_key, present=public.key_id)
-        check_signature(public, "repository", raw, signed.signature)
-        operator = keyring.operator
-        if operator is not None and info.operator_key != operator.key_id:
-            raise WrongRepositoryKey(what="operator", wanted=info.operator_key, present=operator.key_id)
         return cls(store, keyring, info)
 
     # -------------------------------------------------------------------------- documents
@@ -125,7 +122,7 @@ class Repository:
         """Store a unit document under the digest of its sealed bytes."""
         sealed = self.seal("unit", f"{layout.UNIT_DOCUMENTS}{document.backup}", document, random)
         digest = hashlib.sha256(sealed).hexdigest()
-        return self._put(layout.unit_document_name(document.backup, digest), sealed, digest)
+        return store_bytes(self.store, layout.unit_document_name(document.backup, digest), sealed, digest)
 
     def read_unit_document(self, ref: ObjectRef) -> UnitDocument:
         """Read a unit document; its bytes are compared with the reference first."""
@@ -138,7 +135,7 @@ class Repository:
         key = self.keyring.require_operator()
         sealed = seal_document("row maps", f"{layout.ROW_MAPS}{backup}", encoded, key, random)
         digest = hashlib.sha256(sealed).hexdigest()
-        return self._put(layout.row_maps_name(backup, digest), sealed, digest)
+        return store_bytes(self.store, layout.row_maps_name(backup, digest), sealed, digest)
 
     def read_row_maps(self, ref: ObjectRef) -> list[TupleIds]:
         """Read an object of row maps."""
@@ -150,12 +147,13 @@ class Repository:
         """Store what a backup is going to do."""
         name = layout.attempt_name(plan.id)
         sealed = self.seal("attempt", name, plan, random)
-        return self._put(name, sealed, hashlib.sha256(sealed).hexdigest())
+        return store_bytes(self.store, name, sealed)
 
     def read_plan(self, backup: str) -> BackupPlan:
         """Read the stored plan of a backup; raise `ObjectMissing` if there is none."""
         name = layout.attempt_name(backup)
-        opened = open_document("attempt", name, self.store.get(name), self.keyring.require_operator())
+        key = self.keyring.require_operator()
+        opened = read_good(self.store, name, lambda data: open_document("attempt", name, data, key))
         return decode_document(BackupPlan, opened, name)
 
     # -------------------------------------------------------------------------- manifests
@@ -164,14 +162,13 @@ class Repository:
         """Make the backup exist. The caller has stored everything that the manifest names (I1)."""
         name = layout.manifest_name(manifest.id)
         sealed = self.seal("manifest", name, manifest, random)
-        signed = self._signed(name, sealed)
-        return self._put(name, signed, hashlib.sha256(signed).hexdigest())
+        return store_signed(self.store, self.keyring, name, sealed)
 
     def read_manifest(self, backup: str) -> Manifest:
         """Read a manifest whose signature holds; raise `UnknownBackup`, `ForgedSignature`, `DamagedDocument`."""
         name = layout.manifest_name(backup)
         try:
-            sealed = self._checked(name)
+            sealed = read_signed(self.store, self.keyring, name)
         except ObjectMissing as error:
             raise UnknownBackup(backup=backup) from error
         opened = open_document("manifest", name, sealed, self.keyring.require_operator())
@@ -185,51 +182,101 @@ class Repository:
         for stored in self.store.list(layout.MANIFESTS):
             yield layout.backup_of(stored.name)
 
+    # ---------------------------------------------------------------------------- records
+
+    def put_record(self, record: Record, random: Random) -> ObjectRef:
+        """Store a record, sealed and signed, under its instant and some randomness."""
+        name = layout.record_name(record.folder, record.at, random(4).hex())
+        return store_signed(self.store, self.keyring, name, self.seal(record.KIND, name, record, random))
+
+    def read_record(self, kind: type[R], name: str) -> R:
+        """Read one record.
+
+        Raises `ObjectMissing`, `ForgedSignature`, `DamagedDocument`, `NewerFormat`, and `MalformedDocument` if it
+        is not the one that its name says.
+        """
+        sealed = read_signed(self.store, self.keyring, name)
+        opened = open_document(kind.KIND, name, sealed, self.keyring.require_operator())
+        record = decode_document(kind, opened, name)
+        if name.rpartition("-")[0] != f"{record.folder}{layout.stamp(record.at)}":
+            reason = f"it is one of {record.folder}, made at {record.at.isoformat()}"
+            raise MalformedDocument(kind=kind.KIND, name=name, reason=reason)
+        return record
+
+    def record_names(self, folder: str) -> list[str]:
+        """Return the names of the records in a folder and below, sorted: in one folder, the newest is the last."""
+        return [stored.name for stored in self.store.list(folder) if layout.is_record_name(stored.name)]
+
+    def read_records(self, kind: type[R], folder: str) -> Iterator[R]:
+        """Yield the records in a folder and below, in the order of their names.
+
+        The first that cannot be believed raises as `read_record` does; who would rather go on reads one by one.
+        """
+        for name in self.record_names(folder):
+            try:
+                record = self.read_record(kind, name)
+            except ObjectMissing:
+                continue  # It expired between listing and reading.
+            yield record
+
+    def put_hold(self, hold: HoldRecord, random: Random) -> ObjectRef:
+        """Store that a backup is held or released."""
+        return self.put_record(hold, random)
+
+    def holds(self, backup: str = "") -> Iterator[HoldRecord]:
+        """Yield what was said about holding a backup, or any backup: by backup, the newest last."""
+        return self.read_records(HoldRecord, layout.HOLDS + (f"{backup}/" if backup else ""))
+
+    def put_acceptance(self, acceptance: AcceptanceRecord, random: Random) -> ObjectRef:
+        """Store that what a backup shows was meant."""
+        return self.put_record(acceptance, random)
+
+    def acceptances(self) -> Iterator[AcceptanceRecord]:
+        """Yield what was accepted, the newest last."""
+        return self.read_records(AcceptanceRecord, layout.ACCEPTED)
+
+    def put_verification(self, verification: VerificationRecord, random: Random) -> ObjectRef:
+        """Store what a verification found."""
+        return self.put_record(verification, random)
+
+    def verifications(self, backup: str = "") -> Iterator[VerificationRecord]:
+        """Yield the verifications of a backup, or of all: by backup, the newest last."""
+        return self.read_records(VerificationRecord, layout.VERIFICATIONS + (f"{backup}/" if backup else ""))
+
+    def put_garbage(self, garbage: GarbageRecord, random: Random) -> ObjectRef:
+        """Store since when objects have been unreachable."""
+        return self.put_record(garbage, random)
+
     # ------------------------------------------------------------------------------ packs
+
+    def recovery_key_set(self) -> RecoveryKeySet:
+        """Return the recovery keys that the repository seals to now; see `DataKeys.recovery_key_set`."""
+        return self.data_keys.recovery_key_set()
 
     def new_data_key(self, backup: str, random: Random) -> tuple[str, bytes]:
         """Make a data key, store it sealed to the recovery keys, and return its id and itself.
 
         Every process that captures makes its own, so that none ever crosses a process border. The keys
         sealed to are those of this worker's own directory: what lies in the store is not trusted for it.
+        Raises `ForeignRecoveryKeys`, `RecoveryKeysRetired`.
         """
-        recipients = self.keyring.require_recovery_public()
-        unknown = {key.key_id for key in recipients} - set(self.info.recovery_keys)
-        if unknown:
-            raise ForeignRecoveryKeys(unknown=", ".join(sorted(unknown)))
-        key_id = f"{backup}-{random(4).hex()}"
-        data_key = new_data_key(random)
-        name = layout.key_name(key_id)
-        signed = self._signed(name, msgspec.json.encode(seal_data_key(data_key, recipients, key_id)))
-        self._put(name, signed, hashlib.sha256(signed).hexdigest())
-        return key_id, data_key
+        return self.data_keys.make(backup, random)
 
     def data_key(self, key_id: str) -> bytes:
-        """Open a data key with the recovery private key."""
-        if key_id not in self._data_keys:
-            private = self.keyring.require_recovery_private()
-            self._data_keys[key_id] = open_data_key(self.sealed_data_key(key_id), private, key_id)
-        return self._data_keys[key_id]
+        """Open a data key with a recovery private key; raise what `DataKeys.open` raises."""
+        return self.data_keys.open(key_id)
 
     def sealed_data_key(self, key_id: str) -> SealedDataKey:
-        """Read a data key as it is stored, sealed, and check its signature.
+        """Read the sealed form of a data key that counts, and check its signature.
 
-        Raises `DataKeyMissing`, `ForgedSignature`, `MalformedDocument`.
+        Raises `DataKeyMissing`, `ForgedSignature`, `MalformedDocument`, `NewerDataKey`, `TamperedDataKey`.
         """
-        name = layout.key_name(key_id)
-        try:
-            data = self._checked(name)
-        except ObjectMissing as error:
-            raise DataKeyMissing(key=key_id) from error
-        try:
-            return msgspec.json.decode(data, type=SealedDataKey)
-        except msgspec.MsgspecError as error:
-            raise MalformedDocument(kind="data key", name=name, reason=str(error)) from error
+        return self.data_keys.newest(key_id)
 
     def put_pack(self, builder: PackBuilder) -> PackRef:
         """Store a finished pack."""
         pack, data = builder.finish()
-        stored = self._put(layout.pack_name(pack), data, pack)
+        stored = store_bytes(self.store, layout.pack_name(pack), data, pack)
         return PackRef(name=stored.name, size=stored.size, sha256=pack, data_key=builder.data_key_id)
 
     def open_pack(self, ref: PackRef) -> PackReader:
@@ -240,7 +287,9 @@ class Repository:
 
     def read_object(self, ref: ObjectRef) -> bytes:
         """Return an object's bytes; raise `ObjectMissing`, or `ObjectDamaged` if they are not those stored."""
-        data = self.store.get(ref.name)
+        return read_good(self.store, ref.name, lambda data: self._compared(ref, data))
+
+    def _compared(self, ref: ObjectRef, data: bytes) -> bytes:
         observed = hashlib.sha256(data).hexdigest()
         if observed != ref.sha256:
             raise ObjectDamaged(
@@ -248,17 +297,20 @@ class Repository:
             )
         return data
 
-    def _signed(self, name: str, data: bytes) -> bytes:
-        """Return `data` with its signature behind it, good under this name only."""
-        return data + sign(self.keyring.require_signing(), name, data)
 
-    def _checked(self, name: str) -> bytes:
-        """Read a signed object and return its data if the signature holds; else raise `ForgedSignature`."""
-        signed = self.store.get(name)
-        data, signature = signed[:-_SIGNATURE_BYTES], signed[-_SIGNATURE_BYTES:]
-        check_signature(self.keyring.require_signing_public(), name, data, signature)
-        return data
-
-    def _put(self, name: str, data: bytes | bytearray, digest: str) -> ObjectRef:
-        self.store.put(name, data, digest)
-        return ObjectRef(name=name, size=len(data), sha256=digest)
+def read_description(data: bytes, keyring: Keyring) -> RepositoryInfo:
+    """Return what `repository.json` says, if it is signed by the key at hand and is this repository's."""
+    try:
+        signed = msgspec.json.decode(data, type=_SignedInfo)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise MalformedDocument(kind="repository", name=layout.REPOSITORY, reason=str(error)) from error
+    raw = bytes(signed.repository)
+    info = decode_json(RepositoryInfo, raw, layout.REPOSITORY)
+    public = keyring.require_signing_public()
+    if info.signing_key != public.key_id:
+        raise WrongRepositoryKey(what="signing", wanted=info.signing_key, present=public.key_id)
+    check_signature(public, "repository", raw, signed.signature)
+    operator = keyring.operator
+    if operator is not None and info.operator_key != operator.key_id:
+        raise WrongRepositoryKey(what="operator", wanted=info.operator_key, present=operator.key_id)
+    return info

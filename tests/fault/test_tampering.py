@@ -28,6 +28,7 @@ from strongroom.errors import (
     UnknownBackup,
     WrongRepositoryKey,
 )
+from strongroom.format.documents import FORMAT
 from strongroom.format.packs import read_header
 from strongroom.keys import load_keyring
 from strongroom.repository import layout
@@ -182,7 +183,10 @@ def test_a_repository_of_a_newer_format_is_left_alone(backups: RowBackups) -> No
     """A later version's repository is named as such, before anything else is looked at."""
     store = _memory(backups).copy()
     signing = backups.keys.recoverer.require_signing()
-    info = msgspec.json.decode(store.get(layout.REPOSITORY))["repository"] | {"format": 2, "what": "is new"}
+    info = msgspec.json.decode(store.get(layout.REPOSITORY))["repository"] | {
+        "format": FORMAT + 1,
+        "what": "is new",
+    }
     raw = msgspec.json.encode(info)
     document = {"repository": info, "signature": sign(signing, "repository", raw)}
     store.tamper(layout.REPOSITORY, lambda _: msgspec.json.encode(document))

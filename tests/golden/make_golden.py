@@ -1,7 +1,10 @@
-"""Make the golden repository of format v1, or prove that today's code still writes and reads it.
+"""Make the golden repository of today's format, or prove that today's code still writes it and reads all before it.
 
-    python -m tests.golden.make_golden            write tests/golden/v1 anew
+    python -m tests.golden.make_golden            write tests/golden/v<FORMAT> anew
     python -m tests.golden.make_golden --verify   compare it with what today's code writes; CI does this
+
+The repositories of earlier formats stay as they were when these were today's: no code writes them any more, and
+`--verify` restores them and compares the rows.
 
 Clock, keys and randomness are fixed, so every byte is determined but two kinds. Sealing with HPKE draws its
 own randomness: objects under `keys/` are compared by opening them, and a new run keeps an old one that opens
@@ -25,7 +28,7 @@ import zstandard
 
 from strongroom.crypto.keyring import Keyring
 from strongroom.crypto.operator_key import OperatorKey
-from strongroom.crypto.recovery_keys import RecoveryPrivateKey
+from strongroom.crypto.recovery_keys import RecoveryPrivateKey, open_data_key
 from strongroom.crypto.signing_key import SigningKey
 from strongroom.format.documents import (
     FORMAT,
@@ -50,11 +53,15 @@ from strongroom.format.row_maps import TupleIds
 from strongroom.ids import BackupId, new_backup_id
 from strongroom.repository.assembly import assemble_manifest, sum_totals
 from strongroom.repository.chunks import ChunkReader
+from strongroom.repository.collections import read_collection
+from strongroom.repository.layout import key_form, key_set_number
 from strongroom.repository.repository import Repository
 from strongroom.repository.unit_writer import UnitWriter
 from strongroom.stores.memory import MemoryStore
+from tests.golden.afterwards import RECORDS, happen_afterwards
 from tests.golden.scripted import TABLES, UNITS, Rows, ScriptedTable, collections, expected_rows
 
+EARLIER = tuple(Path(__file__).parent / f"v{version}" for version in range(1, FORMAT))
 FOLDER = Path(__file__).parent / f"v{FORMAT}"
 REPOSITORY, KEYS, EXPECTED, MADE_WITH = "repository", "keys", "expected", "made-with.json"
 PASSPHRASE = b"golden passphrase, for tests only"
@@ -95,12 +102,14 @@ def golden_keyring() -> Keyring:
         signing_public=signing.public(),
         recovery_public=(recovery.public(),),
         recovery_private=recovery,
+        further_private=(RecoveryPrivateKey.generate(CountedRandom("golden second recovery key")),),
     )
 
 
 def key_files(keyring: Keyring) -> dict[str, bytes]:
     """Return the key files of a keyring, and the notice beside them."""
-    signing, recovery = keyring.require_signing(), keyring.require_recovery_private()
+    signing = keyring.require_signing()
+    recovery, second = keyring.recovery_privates()
     return {
         "NOTICE": _NOTICE.encode(),
         "operator.key": keyring.require_operator().to_text().encode(),
@@ -108,6 +117,8 @@ def key_files(keyring: Keyring) -> dict[str, bytes]:
         "signing.pub": signing.public().to_pem(),
         "recovery.pub": recovery.public().to_pem(),
         "recovery.pem": recovery.to_pem(PASSPHRASE, CountedRandom("golden recovery.pem")),
+        "recovery-second.pub": second.public().to_pem(),
+        "recovery-second.pem": second.to_pem(PASSPHRASE, CountedRandom("golden recovery-second.pem")),
     }
 
 
@@ -303,6 +314,7 @@ def make_repository() -> Repository:
         MemoryStore(), golden_keyring(), FULL_AT, CountedRandom("golden repository")
     )
     ScriptedBackup(repository, ScriptedBackup(repository).write()).write()
+    happen_afterwards(repository, CountedRandom("golden records"))
     return repository
 
 
@@ -369,17 +381,30 @@ def differences(stored: Mapping[str, bytes], fresh: Repository, *, same_zstd: bo
 
 
 def _different_keys(old: Repository, fresh: Repository) -> list[str]:
+    """Name the sealed forms that only one repository has, or that are sealed to others or hold another key."""
     names = [{stored.name for stored in repo.store.list("keys/")} for repo in (old, fresh)]
     same = names[0] & names[1]
-    ids = {name: name.removeprefix("keys/") for name in same}
-    return sorted(
-        {*(names[0] ^ names[1]), *(n for n in same if old.data_key(ids[n]) != fresh.data_key(ids[n]))}
-    )
+    return sorted({*(names[0] ^ names[1]), *(n for n in same if _opened(old, n) != _opened(fresh, n))})
+
+
+def _opened(repository: Repository, name: str) -> dict[str, bytes]:
+    """Return what a sealed form holds for each of its recipients."""
+    form = key_form(name)
+    assert form is not None
+    sealed = repository.data_keys.read_form(form)
+    privates = {str(key.key_id): key for key in golden_keyring().recovery_privates()}
+    return {one: open_data_key(sealed, privates[one], form.data_key) for one in sealed.recipients}
 
 
 def decoded(repository: Repository) -> dict[str, Any]:
     """Return all that a repository says, without what depends on how well something was compressed."""
     found: dict[str, Any] = {"repository.json": msgspec.to_builtins(repository.info)}
+    for stored in repository.store.list("recovery-keys/"):
+        number = key_set_number(stored.name)
+        found[stored.name] = msgspec.to_builtins(repository.data_keys.read_set(number))
+    for kind in RECORDS:
+        for name in repository.record_names(kind.FOLDER):
+            found[name] = msgspec.to_builtins(repository.read_record(kind, name))
     for backup in repository.backup_ids():
         manifest = repository.read_manifest(backup)
         said = _unpacked(msgspec.to_builtins(manifest))
@@ -418,6 +443,40 @@ def _unpacked(said: Any) -> Any:
     return {key: _unpacked(value) for key, value in said.items() if key not in left_out}
 
 
+def restored(repository: Repository, backup: str) -> dict[str, bytes]:
+    """Return the rows and collections of a backup, under the names of the expected files."""
+    manifest = repository.read_manifest(backup)
+    documents = [repository.read_unit_document(reference) for reference in manifest.documents]
+    reader = ChunkReader(repository)
+    found = {}
+    for number, entry in enumerate(manifest.tables):
+        parts = [(documents[p.document], documents[p.document].parts[p.part]) for p in entry.parts]
+        layers = [(x, doc) for doc, part in parts for extent in part.extents for x in extent.layers]
+        found[f"{number:04d}.copy"] = b"".join(reader.rows(layer, document)[0] for layer, document in layers)
+    for reference in manifest.collections:
+        content = b"".join(read_collection(repository, manifest, reference.name))
+        found[f"collection-{reference.name}"] = content
+    return found
+
+
+def expected(folder: Path, backup: str) -> dict[str, bytes]:
+    """Return what is checked in for a backup, without the index."""
+    files = files_under(folder / EXPECTED / backup)
+    del files["tables.json"]
+    return files
+
+
+def not_restored(folder: Path) -> list[str]:
+    """Restore the backups of an earlier format; name the files that do not come back byte for byte."""
+    repository = stored_repository(files_under(folder / REPOSITORY))
+    wrong = []
+    for backup in sorted(path.name for path in (folder / EXPECTED).iterdir()):
+        there, wanted = restored(repository, backup), expected(folder, backup)
+        names = sorted(name for name in {*there, *wanted} if there.get(name) != wanted.get(name))
+        wrong += [f"{folder.name}/{EXPECTED}/{backup}/{name}" for name in names]
+    return wrong
+
+
 def verify() -> list[str]:
     """Compare what is checked in with what today's code writes and reads; return what is wrong."""
     made_with = json.loads((FOLDER / MADE_WITH).read_bytes())
@@ -426,7 +485,7 @@ def verify() -> list[str]:
     for part, made in ((KEYS, key_files(golden_keyring())), (EXPECTED, expected_files())):
         there = files_under(FOLDER / part)
         wrong += sorted(f"{part}/{name}" for name in {*there, *made} if there.get(name) != made.get(name))
-    return wrong
+    return wrong + [name for folder in EARLIER for name in not_restored(folder)]
 
 
 def write() -> None:
@@ -458,7 +517,8 @@ def main() -> int:
     wrong = verify()
     for name in wrong:
         print(f"differs: {name}")
-    print("the golden repository is what this code writes" if not wrong else f"{len(wrong)} differences")
+    good = f"the golden repository is what this code writes, and it reads {len(EARLIER)} of earlier formats"
+    print(f"{len(wrong)} differences" if wrong else good)
     return 1 if wrong else 0
 
 

@@ -50,6 +50,8 @@ _KEYS = golden_keyring()
 _OTHER_SIGNING = SigningKey.generate(CountedRandom("another signing key"))
 _OTHER_OPERATOR = OperatorKey.generate(CountedRandom("another operator key"))
 _OTHER_RECOVERY = RecoveryPrivateKey.generate(CountedRandom("another recovery key"))
+KEY_SET = "recovery-keys/0002"
+"""The set of recovery keys that counts."""
 _TRADES = 2
 """The unit of the incremental whose first layer is the full's, with dead rows, and the second its own."""
 
@@ -174,9 +176,42 @@ class Broken:
         name = self.pack_name()
         return next(str(pack["data_key"]) for pack in self.unit()["packs"] if pack["name"] == name)
 
+    def forms_of(self, key_id: str) -> list[str]:
+        """The names of the sealed forms of a data key, the one that counts last."""
+        return sorted(name for name in self.objects if name.startswith(f"keys/{key_id}"))
+
+    def key_id(self) -> str:
+        """The id of a data key that the manifest needs: one that has its first form and a later one."""
+        return next(str(key) for key in self.manifest()["data_keys"] if f"keys/{key}" in self.objects)
+
     def key_name(self) -> str:
-        """The name of a data key that the manifest needs."""
-        return f"keys/{self.manifest()['data_keys'][0]}"
+        """The name of the sealed form of this data key that counts."""
+        return self.forms_of(self.key_id())[-1]
+
+    def other_key_id(self) -> str:
+        """The id of another data key in the same state."""
+        return next(
+            str(key) for key in reversed(self.manifest()["data_keys"]) if f"keys/{key}" in self.objects
+        )
+
+    def record_name(self, folder: str) -> str:
+        """The name of the newest record below a folder."""
+        return max(name for name in self.objects if name.startswith(folder))
+
+    def record(self, kind: str, folder: str) -> Said:
+        """Return what this record says."""
+        name = self.record_name(folder)
+        return self.opened(kind, name, self.objects[name][:-64])
+
+    def write_record(self, kind: str, folder: str, **changes: object) -> None:
+        """Write this record anew, with other fields."""
+        name = self.record_name(folder)
+        self.sign(name, self.seal(self.record(kind, folder) | changes, name, kind))
+
+    def write_set(self, **changes: object) -> None:
+        """Sign the newest set of recovery keys anew, with other fields."""
+        said = json.loads(self.objects[KEY_SET][:-64]) | changes
+        self.sign(KEY_SET, json.dumps(said).encode())
 
     def change_repository(self, key: SigningKey | None = None, **changes: object) -> None:
         """Sign another `repository.json`."""
@@ -244,7 +279,7 @@ def _repository_json_signed_by_another_key(broken: Broken) -> None:
 
 @exhibit(NewerFormat)
 def _newer_format(broken: Broken) -> None:
-    broken.change_repository(format=2, colour="what later versions may say")
+    broken.change_repository(format=3, colour="what later versions may say")
 
 
 # --------------------------------------------------------------------------------------- manifests
@@ -287,7 +322,7 @@ def _manifest_of_another_id(broken: Broken) -> None:
 
 @exhibit(NewerFormat)
 def _manifest_of_newer_format(broken: Broken) -> None:
-    broken.write_manifest(format=2, colour="what later versions may say")
+    broken.write_manifest(format=3, colour="what later versions may say")
 
 
 @exhibit(MalformedDocument)
@@ -396,38 +431,63 @@ def _flipped_bit_in_plan(broken: Broken) -> None:
 
 @exhibit(DataKeyMissing)
 def _missing_data_key(broken: Broken) -> None:
-    del broken.objects[broken.key_name()]
+    for name in broken.forms_of(broken.key_id()):
+        del broken.objects[name]
+
+
+def _only_form(broken: Broken, key_id: str = "") -> str:
+    """Take all forms of a data key away but the highest, which is named: a good one would stand in for it."""
+    *others, kept = broken.forms_of(key_id or broken.key_id())
+    for name in others:
+        del broken.objects[name]
+    return kept
 
 
 @exhibit(ForgedSignature)
 def _flipped_bit_in_data_key(broken: Broken) -> None:
-    broken.flip(broken.key_name(), 200)
+    broken.flip(_only_form(broken), 200)
 
 
 @exhibit(ForgedSignature)
 def _data_key_moved_to_another_name(broken: Broken) -> None:
-    broken.objects[broken.key_name()] = broken.objects[f"keys/{broken.manifest()['data_keys'][1]}"]
+    other = broken.objects[broken.forms_of(broken.other_key_id())[-1]]
+    broken.objects[_only_form(broken)] = other
+
+
+@exhibit(ForgedSignature)
+def _data_key_whose_first_form_was_made_the_newest(broken: Broken) -> None:
+    key_id = broken.key_id()
+    broken.objects[f"keys/{key_id}.0009"] = broken.objects[f"keys/{key_id}"]
+    _only_form(broken, key_id)
+
+
+@exhibit(ForgedSignature)
+def _data_key_whose_newest_form_is_forged(broken: Broken) -> None:
+    content, key_id = broken.objects[broken.key_name()][:-64], broken.key_id()
+    broken.sign(f"keys/{key_id}.0009", content, _OTHER_SIGNING)
+    _only_form(broken, key_id)
 
 
 def _change_key(broken: Broken, **changes: object) -> None:
-    said = json.loads(broken.objects[broken.key_name()][:-64]) | changes
-    broken.sign(broken.key_name(), json.dumps(said).encode())
+    name = _only_form(broken)
+    said = json.loads(broken.objects[name][:-64]) | changes
+    broken.sign(name, json.dumps(said).encode())
 
 
 @exhibit(TamperedDataKey)
 def _data_key_of_another_id(broken: Broken) -> None:
-    _change_key(broken, id=broken.manifest()["data_keys"][1])
+    _change_key(broken, id=broken.other_key_id())
 
 
 @exhibit(TamperedDataKey)
 def _data_key_sealed_under_another_id(broken: Broken) -> None:
-    other = json.loads(broken.objects[f"keys/{broken.manifest()['data_keys'][1]}"][:-64])
+    other = json.loads(broken.objects[broken.forms_of(broken.other_key_id())[-1]][:-64])
     _change_key(broken, recipients=other["recipients"])
 
 
 @exhibit(NewerDataKey)
 def _data_key_of_newer_format(broken: Broken) -> None:
-    _change_key(broken, format=2)
+    _change_key(broken, format=2, colour="what later versions may say")
 
 
 @exhibit(MalformedDocument)
@@ -437,8 +497,7 @@ def _data_key_with_unknown_field(broken: Broken) -> None:
 
 @exhibit(NotARecipient)
 def _data_key_sealed_to_others(broken: Broken) -> None:
-    key_id = broken.manifest()["data_keys"][0]
-    sealed = seal_data_key(bytes(32), [_OTHER_RECOVERY.public()], key_id)
+    sealed = seal_data_key(bytes(32), [_OTHER_RECOVERY.public()], broken.key_id())
     _change_key(broken, recipients={k: base64.b64encode(v).decode() for k, v in sealed.recipients.items()})
 
 
@@ -448,7 +507,123 @@ def _data_key_exchanged_for_another(broken: Broken) -> None:
     sealed = seal_data_key(bytes(32), _KEYS.require_recovery_public(), key_id)
     recipients = {k: base64.b64encode(v).decode() for k, v in sealed.recipients.items()}
     said = {"format": 1, "id": key_id, "recipients": recipients}
-    broken.sign(f"keys/{key_id}", json.dumps(said).encode())
+    broken.sign(broken.forms_of(key_id)[-1], json.dumps(said).encode())
+
+
+# --------------------------------------------------------------------------- sets of recovery keys
+
+
+@exhibit(ForgedSignature)
+def _flipped_bit_in_recovery_keys(broken: Broken) -> None:
+    broken.flip(KEY_SET, 30)
+
+
+@exhibit(ForgedSignature)
+def _forged_recovery_keys(broken: Broken) -> None:
+    broken.sign(KEY_SET, broken.objects[KEY_SET][:-64], _OTHER_SIGNING)
+
+
+@exhibit(ForgedSignature)
+def _recovery_keys_moved_to_another_number(broken: Broken) -> None:
+    broken.objects["recovery-keys/0003"] = broken.objects["recovery-keys/0001"]
+
+
+@exhibit(MalformedDocument)
+def _recovery_keys_of_another_number(broken: Broken) -> None:
+    broken.write_set(number=1)
+
+
+@exhibit(MalformedDocument)
+def _recovery_keys_without_a_key(broken: Broken) -> None:
+    broken.write_set(recovery_keys=[])
+
+
+@exhibit(NewerFormat)
+def _recovery_keys_of_newer_format(broken: Broken) -> None:
+    broken.write_set(format=3, colour="what later versions may say")
+
+
+@exhibit(MalformedDocument)
+def _recovery_keys_with_unknown_field(broken: Broken) -> None:
+    broken.write_set(colour="blue")
+
+
+# ----------------------------------------------------------------------------------------- records
+
+
+@exhibit(ForgedSignature)
+def _flipped_bit_in_hold(broken: Broken) -> None:
+    broken.flip(broken.record_name("holds/"), 80)
+
+
+@exhibit(ForgedSignature)
+def _forged_hold(broken: Broken) -> None:
+    name = broken.record_name("holds/")
+    broken.sign(name, broken.objects[name][:-64], _OTHER_SIGNING)
+
+
+@exhibit(ForgedSignature)
+def _hold_moved_to_another_backup(broken: Broken) -> None:
+    name = broken.record_name("holds/")
+    broken.objects[name.replace(broken.full, broken.backup)] = broken.objects[name]
+
+
+@exhibit(MalformedDocument)
+def _hold_of_another_backup(broken: Broken) -> None:
+    broken.write_record("hold", "holds/", backup=broken.backup)
+
+
+@exhibit(MalformedDocument)
+def _hold_of_another_instant(broken: Broken) -> None:
+    broken.write_record("hold", "holds/", at="2026-01-09T11:02:00.123456Z")
+
+
+@exhibit(MalformedDocument)
+def _hold_of_unknown_action(broken: Broken) -> None:
+    broken.write_record("hold", "holds/", action="pin")
+
+
+@exhibit(NewerFormat)
+def _hold_of_newer_format(broken: Broken) -> None:
+    broken.write_record("hold", "holds/", format=3, colour="what later versions may say")
+
+
+@exhibit(MalformedDocument)
+def _hold_with_unknown_field(broken: Broken) -> None:
+    broken.write_record("hold", "holds/", colour="blue")
+
+
+@exhibit(DamagedDocument)
+def _hold_sealed_as_another_kind(broken: Broken) -> None:
+    name = broken.record_name("holds/")
+    broken.sign(name, broken.seal(broken.record("hold", "holds/"), name, "garbage"))
+
+
+@exhibit(ForgedSignature)
+def _acceptance_moved_to_another_instant(broken: Broken) -> None:
+    name = broken.record_name("accepted/")
+    broken.objects["accepted/20260109-110200123-00000000"] = broken.objects.pop(name)
+
+
+@exhibit(MalformedDocument)
+def _verification_of_another_backup(broken: Broken) -> None:
+    broken.write_record("verification", "reports/verification/", backup=broken.full)
+
+
+@exhibit(ForgedSignature)
+def _verification_without_signature(broken: Broken) -> None:
+    name = broken.record_name("reports/verification/")
+    broken.objects[name] = broken.objects[name][:-64]
+
+
+@exhibit(MalformedDocument)
+def _garbage_with_half_an_entry(broken: Broken) -> None:
+    broken.write_record("garbage", "garbage/", unreachable=[["packs/00/00"]])
+
+
+@exhibit(ForgedSignature)
+def _flipped_bit_in_garbage(broken: Broken) -> None:
+    broken.flip(broken.record_name("garbage/"), 100)
 
 
 # ------------------------------------------------------------------------------- packs and chunks

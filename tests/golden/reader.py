@@ -3,9 +3,10 @@
     python reader.py REPOSITORY KEYS [BACKUP]               SQL for psql on standard output: COPY of every table
     python reader.py REPOSITORY KEYS [BACKUP] --to FOLDER   files: NNNN.copy, tables.json, collection-<name>
 
-REPOSITORY and KEYS are folders; KEYS has operator.key, signing.pub and recovery.pem, whose passphrase is asked
-for, or taken from STRONGROOM_RECOVERY_PASSPHRASE. Without BACKUP the newest is read. It needs Python 3.11,
-`cryptography` and `zstandard`. Whatever it cannot prove it refuses. Collections hold secrets in clear.
+REPOSITORY and KEYS are folders; KEYS has operator.key, signing.pub and recovery.pem (or one recovery-NAME.pem), whose
+passphrase is asked for, or taken from STRONGROOM_RECOVERY_PASSPHRASE. Without BACKUP the newest is read. It needs
+Python 3.11, `cryptography` and `zstandard`. It reads the formats 1 and 2. Whatever it cannot prove it refuses.
+Collections hold secrets in clear.
 """
 
 import argparse
@@ -16,8 +17,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,13 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+NEWEST = 2
+RECORDS = {
+    "hold": "holds/",
+    "acceptance": "accepted/",
+    "verification": "reports/verification/",
+    "garbage": "garbage/",
+}
 SUITE = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
 
 
@@ -85,7 +94,8 @@ class Keys:
         operator = base64.b64decode(encoded, validate=True)
         derived = derive(operator, None, b"strongroom/operator key id")
         signing = load_pem_public_key((folder / "signing.pub").read_bytes())
-        pem = (folder / "recovery.pem").read_bytes()
+        files = [folder / "recovery.pem", *sorted(folder.glob("recovery-*.pem"))]
+        pem = next((file for file in files if file.exists()), files[0]).read_bytes()
         blocks = re.findall(rb"-----BEGIN E.*?-----END ENCRYPTED PRIVATE KEY-----\n", pem, re.DOTALL)
         mlkem, x25519 = (load_pem_private_key(block, passphrase) for block in blocks)
         require(prefix == "strongroom-operator-key-v1" and short_id(derived) == operator_id, "operator.key")
@@ -107,10 +117,11 @@ class Keys:
 
 
 class Reader:
-    """Reads one backup; `get` returns the bytes of an object by name, or raises OSError."""
+    """Reads one backup; `get` returns the bytes of an object by name, or raises OSError; `names` is what there is."""
 
-    def __init__(self, get: Callable[[str], bytes], keys: Keys, backup: str) -> None:
+    def __init__(self, get: Callable[[str], bytes], names: Iterable[str], keys: Keys, backup: str) -> None:
         self.get = get
+        self.names = sorted(names)
         self.keys = keys
         self._data_keys: dict[str, bytes] = {}
         self._pack: tuple[str, bytes] = ("", b"")
@@ -146,7 +157,7 @@ class Reader:
             found = json.loads(unframe(AESGCM(key).decrypt(bytes(12), sealed[46:], aad), 1 << 30))
         except (InvalidTag, zstandard.ZstdError, ValueError):
             raise Refused(f"{name} is damaged") from None
-        require(found["format"] == 1, f"{name} is of a newer format")
+        require(found["format"] <= NEWEST, f"{name} is of a newer format")
         return found
 
     def _check_repository(self) -> None:
@@ -159,7 +170,7 @@ class Reader:
         except (ValueError, KeyError):
             raise Refused("repository.json is malformed") from None
         info = whole["repository"]
-        require(info["format"] == 1, "the repository is of a newer format")
+        require(info["format"] <= NEWEST, "the repository is of a newer format")
         require(info["signing_key"] == self.keys.signing_id, "the repository has another signing key")
         require(info["operator_key"] == self.keys.operator_id, "the repository has another operator key")
 
@@ -179,18 +190,72 @@ class Reader:
         return data
 
     def data_key(self, key_id: str) -> bytes:
-        """Open a data key."""
+        """Open a data key: the highest of its good sealed forms that is sealed to the recovery key at hand (4)."""
         if key_id not in self._data_keys:
-            try:
-                sealed = json.loads(self.signed(f"keys/{key_id}"))
-                require(sealed["format"] == 1, f"keys/{key_id} is of a newer format")
-                require(sealed["id"] == key_id, f"keys/{key_id} is another data key")
-                box = base64.b64decode(sealed["recipients"][self.keys.recovery_id])
-                info = b"strongroom data key\0" + key_id.encode()
-                self._data_keys[key_id] = SUITE.decrypt(box, self.keys.recovery, info=info)
-            except (InvalidTag, ValueError, KeyError) as error:
-                raise Refused(f"keys/{key_id} is missing, not for this recovery key, or damaged") from error
+            form = re.compile(rf"keys/{re.escape(key_id)}(\.(?!0000)[0-9]{{4}})?")
+            forms = [name for name in self.names if form.fullmatch(name)]
+            require(bool(forms), f"keys/{key_id} is missing")
+            refusals = []
+            for name in reversed(forms):
+                try:
+                    recipients = self._recipients(name, key_id)
+                    if self.keys.recovery_id in recipients:
+                        self._data_keys[key_id] = self._open(name, key_id, recipients[self.keys.recovery_id])
+                        break
+                except Refused as refused:
+                    refusals.append(refused)
+            if key_id not in self._data_keys:
+                raise refusals[0] if refusals else Refused(f"keys/{key_id} is not for this recovery key")
         return self._data_keys[key_id]
+
+    def _recipients(self, name: str, key_id: str) -> dict[str, str]:
+        try:
+            sealed = json.loads(self.signed(name))
+            require(sealed["format"] == 1, f"{name} is of a newer format")
+            require(sealed["id"] == key_id, f"{name} is another data key")
+            recipients: dict[str, str] = sealed["recipients"]
+        except (ValueError, KeyError) as error:
+            raise Refused(f"{name} is malformed") from error
+        return recipients
+
+    def _open(self, name: str, key_id: str, sealed: str) -> bytes:
+        info = b"strongroom data key\0" + key_id.encode()
+        try:
+            return SUITE.decrypt(base64.b64decode(sealed), self.keys.recovery, info=info)
+        except (InvalidTag, ValueError) as error:
+            raise Refused(f"{name} is damaged") from error
+
+    # -------------------------------------------------- sections 4 and 9
+
+    def recovery_keys(self) -> list[str]:
+        """Return the ids of the recovery keys that the repository seals to now."""
+        sets = [name for name in self.names if re.fullmatch(r"recovery-keys/(?!0000)[0-9]{4}", name)]
+        if not sets:
+            ids: list[str] = json.loads(self.get("repository.json"))["repository"]["recovery_keys"]
+            return ids
+        try:
+            said = json.loads(self.signed(sets[-1]))
+            require(said["format"] <= NEWEST, f"{sets[-1]} is of a newer format")
+            require(said["number"] == int(sets[-1][-4:]), f"{sets[-1]} is another set")
+            ids = said["recovery_keys"]
+        except (ValueError, KeyError) as error:
+            raise Refused(f"{sets[-1]} is malformed") from error
+        require(bool(ids), f"{sets[-1]} holds no key")
+        return ids
+
+    def records(self, kind: str) -> list[dict[str, Any]]:
+        """Return all records of a kind, in the order of their names."""
+        named = re.compile(re.escape(RECORDS[kind]) + r"([a-z0-9-]+/)?([0-9]{8}-[0-9]{9})-[0-9a-f]{8}")
+        found = []
+        for match in filter(None, map(named.fullmatch, self.names)):
+            said = self.document(kind, match[0], self.signed(match[0]))
+            at = datetime.fromisoformat(said["at"]).astimezone(UTC)
+            require(
+                f"{at:%Y%m%d-%H%M%S}{at.microsecond // 1000:03}" == match[2], f"{match[0]}: not made then"
+            )
+            require(match[1] in {None, f"{said.get('backup')}/"}, f"{match[0]} is about another backup")
+            found.append(said)
+        return found
 
     # -------------------------------------------------- section 5
 
@@ -320,7 +385,9 @@ def main() -> None:
     try:
         backup = given.backup or max(path.name for path in (given.repository / "manifests").iterdir())
         keys = Keys.load(given.keys, passphrase.encode())
-        reader = Reader(lambda name: (given.repository / name).read_bytes(), keys, backup)
+        files = (path for path in given.repository.rglob("*") if path.is_file())
+        names = (path.relative_to(given.repository).as_posix() for path in files)
+        reader = Reader(lambda name: (given.repository / name).read_bytes(), names, keys, backup)
         write_files(reader, given.to) if given.to else write_sql(reader)
     except (Refused, OSError, ValueError) as refusal:
         sys.exit(f"reader: refused: {refusal}")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 import zstandard
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
@@ -20,50 +21,55 @@ from strongroom.errors import WrongPassphrase
 from strongroom.format.packs import PackBuilder
 from strongroom.keys import load_keyring
 from strongroom.postgres.database_facts import decode_facts
-from strongroom.repository.chunks import ChunkReader
 from strongroom.repository.collections import FACTS, read_collection
+from strongroom.repository.garbage import newest_list
 from strongroom.repository.repository import Repository
 from strongroom.stores.local import LocalDirectoryStore
 from strongroom.verification.verification import Verification
 from tests.golden import make_golden
-from tests.golden.make_golden import EXPECTED, FOLDER, KEYS, PASSPHRASE, REPOSITORY, files_under
+from tests.golden.afterwards import RECORDS, happen_afterwards
+from tests.golden.make_golden import (
+    EXPECTED,
+    FOLDER,
+    KEYS,
+    PASSPHRASE,
+    REPOSITORY,
+    expected,
+    files_under,
+    restored,
+)
+from tests.golden.reader import Keys, Reader
 
 READER = Path(__file__).parent / "reader.py"
+FOLDERS = (*make_golden.EARLIER, FOLDER)
 BACKUPS = sorted(path.name for path in (FOLDER / EXPECTED).iterdir())
+
+every_backup = pytest.mark.parametrize("backup", BACKUPS)
+every_format = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+
+
+def open_folder(folder: Path, keys: Path) -> Repository:
+    """Open a checked-in repository as the program does: a folder, key files, the passphrase."""
+    shutil.copytree(folder / KEYS, keys)
+    for file in keys.iterdir():
+        file.chmod(0o600)
+    keyring = load_keyring(keys, passphrase=lambda: PASSPHRASE)
+    return Repository.open(LocalDirectoryStore(folder / REPOSITORY, make=False), keyring)
+
+
+@pytest.fixture(scope="module", params=FOLDERS, ids=lambda folder: folder.name)
+def opened(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Repository]:
+    """Open the repository of each format."""
+    folder: Path = request.param
+    return folder, open_folder(folder, tmp_path_factory.mktemp(folder.name) / "keys")
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """Open the checked-in repository as the program does: a folder, key files, the passphrase."""
-    keys = tmp_path_factory.mktemp("golden") / "keys"
-    shutil.copytree(FOLDER / KEYS, keys)
-    for file in keys.iterdir():
-        file.chmod(0o600)
-    keyring = load_keyring(keys, passphrase=lambda: PASSPHRASE)
-    return Repository.open(LocalDirectoryStore(FOLDER / REPOSITORY, make=False), keyring)
-
-
-def restored(repository: Repository, backup: str) -> dict[str, bytes]:
-    """Return the rows and collections of a backup, under the names of the expected files."""
-    manifest = repository.read_manifest(backup)
-    documents = [repository.read_unit_document(reference) for reference in manifest.documents]
-    reader = ChunkReader(repository)
-    found = {}
-    for number, entry in enumerate(manifest.tables):
-        parts = [(documents[p.document], documents[p.document].parts[p.part]) for p in entry.parts]
-        layers = [(x, doc) for doc, part in parts for extent in part.extents for x in extent.layers]
-        found[f"{number:04d}.copy"] = b"".join(reader.rows(layer, document)[0] for layer, document in layers)
-    for reference in manifest.collections:
-        content = b"".join(read_collection(repository, manifest, reference.name))
-        found[f"collection-{reference.name}"] = content
-    return found
-
-
-def expected(backup: str) -> dict[str, bytes]:
-    """Return what is checked in, without the index."""
-    files = files_under(FOLDER / EXPECTED / backup)
-    del files["tables.json"]
-    return files
+    """Open the repository of today's format."""
+    return open_folder(FOLDER, tmp_path_factory.mktemp("golden") / "keys")
 
 
 # ---------------------------------------------------------------------------------- today's code
@@ -74,20 +80,23 @@ def test_todays_code_writes_the_golden_repository() -> None:
     assert [] == make_golden.verify()
 
 
-def test_golden_files_stay_small() -> None:
+@every_format
+def test_golden_files_stay_small(folder: Path) -> None:
     """They are checked in for as long as the project lives."""
-    assert sum(map(len, files_under(FOLDER).values())) < 200_000
+    assert sum(map(len, files_under(folder).values())) < 200_000
 
 
-@pytest.mark.parametrize("backup", BACKUPS)
-def test_todays_code_reads_the_golden_repository(repository: Repository, backup: str) -> None:
-    """Every table and collection of both backups comes back byte for byte."""
-    assert expected(backup) == restored(repository, backup)
+@every_backup
+def test_todays_code_reads_the_golden_repositories(opened: tuple[Path, Repository], backup: str) -> None:
+    """Every table and collection of both backups, of each format, comes back byte for byte."""
+    folder, repository = opened
+    assert expected(folder, backup) == restored(repository, backup)
 
 
-@pytest.mark.parametrize("backup", BACKUPS)
-def test_the_golden_repository_verifies(repository: Repository, backup: str) -> None:
+@every_backup
+def test_the_golden_repositories_verify(opened: tuple[Path, Repository], backup: str) -> None:
     """Verification to the level `content` finds nothing."""
+    _, repository = opened
     manifest = repository.read_manifest(backup)
     work = Verification(repository, manifest, Deadline.never(), lambda _done, _total: None)
     work.check_structure()
@@ -96,11 +105,71 @@ def test_the_golden_repository_verifies(repository: Repository, backup: str) -> 
     assert work.objects_named <= work.objects_checked
 
 
-def test_the_facts_still_decode(repository: Repository) -> None:
-    """The catalog facts have a format of their own; those of v1 are still understood."""
+def test_the_facts_still_decode(opened: tuple[Path, Repository]) -> None:
+    """The catalog facts have a format of their own; those of each format are still understood."""
+    _, repository = opened
     manifest = repository.read_manifest(BACKUPS[0])
     facts = decode_facts(b"".join(read_collection(repository, manifest, FACTS)))
     assert ["trader"] == [role.name for role in facts.roles]
+
+
+def test_another_row_in_an_earlier_repository_is_a_difference(
+    tmp_path: Path,
+) -> None:
+    """Verifying notices when an earlier format no longer gives what it gave."""
+    shutil.copytree(make_golden.EARLIER[0], tmp_path / "v1")
+    file = tmp_path / "v1" / EXPECTED / BACKUPS[0] / "0001.copy"
+    file.write_bytes(file.read_bytes().replace(b"7.25", b"7.26", 1))
+    assert [f"v1/{EXPECTED}/{BACKUPS[0]}/0001.copy"] == make_golden.not_restored(tmp_path / "v1")
+
+
+def test_a_repository_of_the_first_format_is_gone_on_with() -> None:
+    """A rotation and records of today go into it; what it held still restores, and its repository.json stays."""
+    earlier = make_golden.EARLIER[0]
+    objects = files_under(earlier / REPOSITORY)
+    repository = make_golden.stored_repository(objects)
+    happen_afterwards(repository, os.urandom)
+    assert (1, 2) == (repository.info.format, repository.recovery_key_set().number)
+    assert objects["repository.json"] == repository.store.get("repository.json")
+    assert expected(earlier, BACKUPS[1]) == restored(repository, BACKUPS[1])
+
+
+@pytest.mark.parametrize("name", ["recovery.pem", "recovery-second.pem"])
+def test_either_recovery_key_alone_restores(tmp_path: Path, name: str) -> None:
+    """The rotation was cut off: both keys open everything, the second one under whichever name it comes."""
+    keys = tmp_path / "keys"
+    shutil.copytree(FOLDER / KEYS, keys)
+    kept = (keys / name).read_bytes()
+    for file in keys.glob("recovery*"):
+        file.unlink()
+    (keys / "recovery.pem").write_bytes(kept)
+    for file in keys.iterdir():
+        file.chmod(0o600)
+    keyring = load_keyring(keys, passphrase=lambda: PASSPHRASE)
+    repository = Repository.open(LocalDirectoryStore(FOLDER / REPOSITORY, make=False), keyring)
+    for backup in BACKUPS:
+        assert expected(FOLDER, backup) == restored(repository, backup)
+
+
+def test_the_golden_repository_shows_every_record(repository: Repository) -> None:
+    """Each kind, with and without what may be left out, reads as it was written."""
+    first, second, third = repository.holds()
+    assert ("hold", "release", "hold") == (first.action, second.action, third.action)
+    assert (None, BACKUPS[0]) == (first.until, third.backup)
+    assert third.until is not None
+    assert ["old ticks were archived"] == [one.reason for one in repository.acceptances()]
+    assert [(True, 0), (False, 1)] == [(one.passed, len(one.findings)) for one in repository.verifications()]
+    assert [BACKUPS[1]] == [one.backup for one in repository.verifications(BACKUPS[1])]
+    newest = newest_list(repository)
+    assert newest is not None
+    assert ["packs/00/00", "packs/00/01"] == [one.name for one in newest.unreachable]
+
+
+def test_the_golden_repository_shows_every_state_of_a_data_key(repository: Repository) -> None:
+    """The first form alone is v1; here are a later one alone, one beside the first, and one for another key only."""
+    numbers = {tuple(form.number for form in forms) for forms in repository.data_keys.forms().values()}
+    assert {(1,), (0, 1), (1, 2)} == numbers
+    assert 2 == repository.recovery_key_set().number
 
 
 def test_the_golden_repository_shows_all_that_the_format_can_say(repository: Repository) -> None:
@@ -160,9 +229,11 @@ def test_another_data_key_is_a_difference() -> None:
 # ---------------------------------------------------------------------------- the stand-alone reader
 
 
-def run_reader(*arguments: str | Path, passphrase: bytes = PASSPHRASE) -> subprocess.CompletedProcess[bytes]:
+def run_reader(
+    *arguments: str | Path, folder: Path = FOLDER, keys: Path | None = None, passphrase: bytes = PASSPHRASE
+) -> subprocess.CompletedProcess[bytes]:
     """Run the reader as a program, without the project on its path."""
-    command = [sys.executable, "-I", READER, FOLDER / REPOSITORY, FOLDER / KEYS, *arguments]
+    command = [sys.executable, "-I", READER, folder / REPOSITORY, keys or folder / KEYS, *arguments]
     environment = {**os.environ, "STRONGROOM_RECOVERY_PASSPHRASE": passphrase.decode()}
     return subprocess.run(command, env=environment, capture_output=True, timeout=120, check=False)
 
@@ -178,12 +249,33 @@ def test_the_reader_shares_nothing_with_the_engine() -> None:
     assert {"cryptography", "zstandard"} == imported - sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("backup", BACKUPS)
-def test_the_reader_restores_files(tmp_path: Path, backup: str) -> None:
-    """All tables, collections and the index are what was written down by hand."""
-    done = run_reader(backup, "--to", tmp_path / "out")
+@every_format
+@every_backup
+def test_the_reader_restores_files(tmp_path: Path, folder: Path, backup: str) -> None:
+    """All tables, collections and the index are what was written down by hand, in each format."""
+    done = run_reader(backup, "--to", tmp_path / "out", folder=folder)
     assert (0, b"") == (done.returncode, done.stderr)
-    assert files_under(FOLDER / EXPECTED / backup) == files_under(tmp_path / "out")
+    assert files_under(folder / EXPECTED / backup) == files_under(tmp_path / "out")
+
+
+def test_the_reader_takes_the_second_recovery_key_too(tmp_path: Path) -> None:
+    """With recovery-second.pem alone everything is restored."""
+    shutil.copytree(FOLDER / KEYS, tmp_path / "keys")
+    (tmp_path / "keys" / "recovery.pem").unlink()
+    done = run_reader(BACKUPS[1], "--to", tmp_path / "out", keys=tmp_path / "keys")
+    assert (0, b"") == (done.returncode, done.stderr)
+    assert files_under(FOLDER / EXPECTED / BACKUPS[1]) == files_under(tmp_path / "out")
+
+
+def test_the_reader_reads_sets_and_records_as_the_engine_does(repository: Repository) -> None:
+    """What docs/format.md says of them is enough to read them all."""
+    objects = files_under(FOLDER / REPOSITORY)
+    reader = Reader(objects.__getitem__, objects, Keys.load(FOLDER / KEYS, PASSPHRASE), BACKUPS[1])
+    assert list(repository.recovery_key_set().recovery_keys) == reader.recovery_keys()
+    for kind in RECORDS:
+        engine = [json.loads(msgspec.json.encode(one)) for one in repository.read_records(kind, kind.FOLDER)]
+        assert engine == reader.records(kind.KIND)
+        assert engine
 
 
 def test_the_reader_writes_sql() -> None:
@@ -213,7 +305,7 @@ def test_the_reader_refuses_a_wrong_passphrase() -> None:
 def test_a_data_key_opens_by_hand(repository: Repository) -> None:
     """HPKE and X-Wing are what docs/format.md says in numbers, whatever the library calls them."""
     private = make_golden.golden_keyring().require_recovery_private()
-    key_id = repository.read_manifest(BACKUPS[0]).data_keys[0]
+    key_id = repository.read_manifest(BACKUPS[0]).data_keys[-1]
     box = repository.sealed_data_key(key_id).recipients[private.key_id]
     pqc, classic, sealed = box[:1088], box[1088:1120], box[1120:]
     secrets = private.mlkem.decapsulate(pqc) + private.x25519.exchange(

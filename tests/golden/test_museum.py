@@ -7,9 +7,16 @@ from strongroom.errors import StrongroomError
 from strongroom.repository.chunks import ChunkReader
 from strongroom.repository.repository import Repository
 from strongroom.verification.verification import Verification
+from tests.golden.afterwards import RECORDS
 from tests.golden.make_golden import FOLDER, KEYS, PASSPHRASE, REPOSITORY, files_under, stored_repository
 from tests.golden.museum import EXHIBITS, Broken, Exhibit
 from tests.golden.reader import Keys, Reader, Refused
+
+
+def _parts(name: str) -> list[str]:
+    """Cut an exhibit's name into words, and `recovery-keys` counts as one."""
+    return name.replace("recovery-keys", "recoverykeys").split("-")
+
 
 BACKUP = Broken(files_under(FOLDER / REPOSITORY)).backup
 # Nothing that a backup consists of: the plan serves who takes an attempt over, row maps the next backup.
@@ -22,9 +29,22 @@ NOT_FOR_READERS = {
     "row-map-that-ends-too-soon",
     "row-map-of-another-chunk",
 }
-NOT_FOR_VERIFICATION = {"missing-plan", "flipped-bit-in-plan"}
-# A new field is a new format, so a reader of this one need not look for any; the engine does.
-LENIENT = {"manifest-with-unknown-field", "data-key-with-unknown-field"}
+# Sets of recovery keys and records: no backup consists of them, so the verification of one does not read them.
+BESIDE_BACKUPS = {
+    exhibit.name
+    for exhibit in EXHIBITS
+    if {"recoverykeys", "hold", "acceptance", "verification", "garbage"} & set(_parts(exhibit.name))
+}
+NOT_FOR_VERIFICATION = {"missing-plan", "flipped-bit-in-plan"} | BESIDE_BACKUPS
+# A new field or value is a new format, so a reader of this one need not look for any; the engine does.
+LENIENT = {
+    "manifest-with-unknown-field",
+    "data-key-with-unknown-field",
+    "recovery-keys-with-unknown-field",
+    "hold-with-unknown-field",
+    "hold-of-unknown-action",
+    "garbage-with-half-an-entry",
+}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +68,7 @@ def broken_by(exhibit: Exhibit) -> dict[str, bytes]:
 
 
 def read_everything(objects: dict[str, bytes]) -> Repository:
-    """Read all that there is of the incremental: plan, manifest, documents, row maps, rows, collections."""
+    """Read all that there is of the incremental, and beside it: recovery keys and records."""
     repository = stored_repository(objects)
     manifest = repository.read_manifest(BACKUP)
     repository.read_plan(BACKUP)
@@ -60,22 +80,28 @@ def read_everything(objects: dict[str, bytes]) -> Repository:
             reader.rows(layer, document)
         for collection in document.collections:
             assert b"".join(reader.collection(collection, document)) is not None
+    repository.recovery_key_set()
+    for kind in RECORDS:
+        assert list(repository.read_records(kind, kind.FOLDER))
     return repository
 
 
 def read_with_second_reader(objects: dict[str, bytes], keys: Keys) -> None:
-    """Read all rows and collections with the stand-alone reader."""
+    """Read all rows, collections, recovery keys and records with the stand-alone reader."""
 
     def get(name: str) -> bytes:
         if name not in objects:
             raise FileNotFoundError(name)
         return objects[name]
 
-    reader = Reader(get, keys, BACKUP)
+    reader = Reader(get, objects, keys, BACKUP)
     for entry in reader.manifest["tables"]:
         assert b"".join(reader.rows(entry)) is not None
     for reference in reader.manifest["collections"]:
         reader.collection(reference)
+    assert reader.recovery_keys()
+    for kind in RECORDS:
+        assert reader.records(kind.KIND)
 
 
 def findings_in(objects: dict[str, bytes]) -> set[str]:

@@ -10,6 +10,7 @@ import pytest
 from strongroom.crypto.recovery_keys import RecoveryPrivateKey, open_data_key, seal_data_key
 from strongroom.crypto.signing_key import SigningKey, check_signature, sign
 from strongroom.errors import (
+    BadKeyName,
     EmptyPassphrase,
     ExposedKey,
     KeysDisagree,
@@ -22,7 +23,14 @@ from strongroom.errors import (
     UnreadableKey,
     WrongPassphrase,
 )
-from strongroom.keys import create_keys, load_keyring, load_recovery_key
+from strongroom.keys import (
+    create_keys,
+    create_recovery_key,
+    load_keyring,
+    load_recovery_key,
+    load_recovery_public_key,
+    recovery_files,
+)
 
 PASSPHRASE = b"correct horse battery"
 
@@ -236,3 +244,109 @@ def test_recovery_key_from_elsewhere(directory: Path, tmp_path: Path) -> None:
     assert load_recovery_key(away, PASSPHRASE).public() == load_keyring(directory).recovery_public[0]
     with pytest.raises(MissingKey):
         load_recovery_key(tmp_path / "unplugged.pem", PASSPHRASE)
+
+
+# ------------------------------------------------------------------------------- further recovery keys
+
+
+def test_a_further_recovery_key_joins_the_others(directory: Path) -> None:
+    """Its two files have its name, its public half is a recipient, and the same passphrase may open both."""
+    made = create_recovery_key(directory, "2027-safe", PASSPHRASE, os.urandom)
+    assert (directory / "recovery-2027-safe.pub", directory / "recovery-2027-safe.pem") == (
+        made.public,
+        made.take_away,
+    )
+    assert [0o644, 0o600] == [stat.S_IMODE(file.stat().st_mode) for file in (made.public, made.take_away)]
+    keyring = load_keyring(directory, passphrase=lambda: PASSPHRASE)
+    first, second = keyring.recovery_privates()
+    assert made.key_id == second.key_id
+    assert [first.key_id, second.key_id] == [key.key_id for key in keyring.recovery_public]
+
+
+@pytest.mark.parametrize("phrase", [PASSPHRASE, b"another one"])
+def test_of_several_private_keys_those_open_that_the_passphrase_fits(directory: Path, phrase: bytes) -> None:
+    """Old and new pair may have passphrases of their own; the one that is given decides."""
+    made = create_recovery_key(directory, "new", b"another one", os.urandom)
+    (private,) = load_keyring(directory, passphrase=lambda: phrase).recovery_privates()
+    assert (made.key_id == private.key_id) == (phrase == b"another one")
+    with pytest.raises(WrongPassphrase):
+        load_keyring(directory, passphrase=lambda: b"neither")
+
+
+def test_the_new_private_key_alone_is_enough(directory: Path) -> None:
+    """Whoever restores after a rotation brings just the new file, under its own name."""
+    made = create_recovery_key(directory, "new", PASSPHRASE, os.urandom)
+    (directory / "recovery.pem").unlink()
+    assert (
+        made.key_id
+        == load_keyring(directory, passphrase=lambda: PASSPHRASE).require_recovery_private().key_id
+    )
+
+
+def test_copies_of_one_private_key_count_once(directory: Path) -> None:
+    """Nor is a copy an error."""
+    (directory / "recovery-copy.pem").write_bytes((directory / "recovery.pem").read_bytes())
+    (directory / "recovery-copy.pem").chmod(0o600)
+    assert 1 == len(load_keyring(directory, passphrase=lambda: PASSPHRASE).recovery_privates())
+
+
+@pytest.mark.parametrize("name", ["", "-a", "A", "a/b", "a.b", "a" * 41, "..", "ключ"])
+def test_a_name_that_makes_no_file_name_is_refused(directory: Path, name: str) -> None:
+    """Nothing is made under it."""
+    before = sorted(directory.iterdir())
+    with pytest.raises(BadKeyName):
+        create_recovery_key(directory, name, PASSPHRASE, os.urandom)
+    assert before == sorted(directory.iterdir())
+
+
+@pytest.mark.parametrize("suffix", ["pub", "pem"])
+def test_a_further_key_overwrites_nothing(directory: Path, suffix: str) -> None:
+    """One of its files that is there already stops the making of both."""
+    (directory / f"recovery-new.{suffix}").write_text("precious")
+    before = sorted(directory.iterdir())
+    with pytest.raises(KeysExist):
+        create_recovery_key(directory, "new", PASSPHRASE, os.urandom)
+    assert (before, "precious") == (
+        sorted(directory.iterdir()),
+        (directory / f"recovery-new.{suffix}").read_text(),
+    )
+
+
+def test_a_further_key_needs_a_directory_and_a_passphrase(tmp_path: Path, directory: Path) -> None:
+    """Both are said before anything is made."""
+    with pytest.raises(NoKeyDirectory):
+        create_recovery_key(tmp_path / "nowhere", "new", PASSPHRASE, os.urandom)
+    with pytest.raises(EmptyPassphrase):
+        create_recovery_key(directory, "new", b"", os.urandom)
+    assert 5 == len(list(directory.iterdir()))
+
+
+def test_recovery_key_files_name_themselves(directory: Path) -> None:
+    """Which key a file holds is read without a passphrase; one that does not say so has no id."""
+    made = create_recovery_key(directory, "new", PASSPHRASE, os.urandom)
+    (directory / "recovery-odd.pub").write_text("no key")
+    found = [(file.path.name, file.key_id, file.is_private) for file in recovery_files(directory)]
+    old = load_keyring_id(directory)
+    assert [
+        ("recovery.pub", old, False),
+        ("recovery-new.pub", made.key_id, False),
+        ("recovery-odd.pub", None, False),
+        ("recovery.pem", old, True),
+        ("recovery-new.pem", made.key_id, True),
+    ] == found
+    (directory / "recovery-new.pem").chmod(0o644)
+    with pytest.raises(ExposedKey):
+        recovery_files(directory)
+
+
+def load_keyring_id(directory: Path) -> str:
+    """Return the key id of recovery.pub."""
+    return load_recovery_public_key(directory / "recovery.pub").key_id
+
+
+def test_a_public_key_is_loaded_from_anywhere(directory: Path, tmp_path: Path) -> None:
+    """A file that is not there is named."""
+    (directory / "recovery.pub").rename(tmp_path / "stick.pub")
+    assert 16 == len(load_recovery_public_key(tmp_path / "stick.pub").key_id)
+    with pytest.raises(MissingKey):
+        load_recovery_public_key(tmp_path / "unplugged.pub")
