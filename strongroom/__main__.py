@@ -1,4 +1,4 @@
-"""The break-glass command line, `python -m strongroom`: list, show, verify, restore, backup without Prefect.
+"""The break-glass command line, `python -m strongroom`: list, show, verify, restore, backup, replicate, no Prefect.
 
 A recovery must not wait for an orchestrator, so this needs the engine and the standard library only. It
 reads the same configuration as `strongroom` and ends with the same exit statuses and errors. For example:
@@ -17,9 +17,15 @@ from typing import Any, NoReturn
 from strongroom.clock import system_clock
 from strongroom.config import Settings
 from strongroom.deadline import Deadline
-from strongroom.errors import CommandMisused, IntegrityFailed, ManifestsNotBelieved, VerificationFailed
+from strongroom.errors import (
+    CommandMisused,
+    CopiesMissing,
+    IntegrityFailed,
+    VerificationFailed,
+)
 from strongroom.format.documents import Finding
 from strongroom.operations.context import Context, Progress
+from strongroom.operations.location_messages import CopiesReport
 from strongroom.operations.messages import (
     BackupReport,
     IntegrityReport,
@@ -59,16 +65,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _list(settings: Settings, _options: argparse.Namespace, answer: Answer) -> None:
-    from strongroom.operations.list_backups import list_backups
+    from strongroom.operations.list_backups import failure_of, list_backups
 
     report = list_backups(settings, ListBackups(), Context(_NOW()))
     if not answer.as_json:
         _lines(answer, [_brief_line(report)])
         _tell(report.findings)
-    if report.findings:
-        first = report.findings[0].object
-        count = len(report.findings)
-        answer.fail(ManifestsNotBelieved(count=count, location=report.location, first=first), report)
+    error = failure_of(report)
+    if error is not None:
+        answer.fail(error, report)
     else:
         answer.give(report)
 
@@ -114,6 +119,33 @@ def _backup(settings: Settings, options: argparse.Namespace, answer: Answer) -> 
         stored = f"{report.totals.rows} rows, {report.totals.bytes_stored} bytes stored"
         _lines(answer, [f"{report.backup} is listed: {report.kind} ({report.reason}), {stored}"])
         _tell(report.findings)
+    if len(settings.repository.locations) > 1:
+        _tell(_copies(settings).findings)
+    answer.give(report)
+
+
+def _copies(settings: Settings) -> CopiesReport:
+    """Copy to every location; one that cannot be copied to is told, and fails no backup that is listed."""
+    from strongroom.whole import copy_to
+
+    limit = settings.repository.replication_timeout
+    runner = _runner(settings, Deadline.after(limit, "repository.replication_timeout"))
+    return copy_to(runner, [one.name for one in settings.repository.locations if not one.read_only])
+
+
+def _replicate(settings: Settings, _options: argparse.Namespace, answer: Answer) -> None:
+    report = _copies(settings)
+    _tell(report.findings)
+    if report.findings:
+        reasons = "; ".join(f"{found.object}: {found.observed}" for found in report.findings)
+        failed, right = len(report.findings), len(report.places)
+        answer.fail(CopiesMissing(failed=failed, locations=right, reasons=reasons), report)
+        return
+    if not answer.as_json:
+        copied = [
+            f"{one.location} lists {one.listed}, {len(one.backups)} of them new" for one in report.places
+        ]
+        _lines(answer, copied)
     answer.give(report)
 
 
@@ -157,7 +189,14 @@ def _restore(settings: Settings, options: argparse.Namespace, answer: Answer) ->
     answer.give(report)
 
 
-_COMMANDS = {"list": _list, "show": _show, "verify": _verify, "backup": _backup, "restore": _restore}
+_COMMANDS = {
+    "list": _list,
+    "show": _show,
+    "verify": _verify,
+    "backup": _backup,
+    "replicate": _replicate,
+    "restore": _restore,
+}
 
 
 # ------------------------------------------------------------------------------------------ words
@@ -188,6 +227,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--level", choices=("structure", "content"), default="structure")
     backup = add("backup", "Take a backup.")
     backup.add_argument("--kind", choices=("auto", "full", "differential", "incremental"), default="auto")
+    add("replicate", "Copy backups to the locations that should have them and do not.")
     restore = add("restore", "Restore a backup into an empty database.")
     restore.add_argument("backup", metavar="ID|latest")
     restore.add_argument("--to", metavar="DSN", help=TO_HELP)

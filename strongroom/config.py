@@ -15,62 +15,23 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
+from typing import Self
 
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     SecretStr,
     ValidationError,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from strongroom.errors import ConfigUnreadable
-from strongroom.quantities import duration_seconds, percentage, size_bytes
+from strongroom.location_settings import LocationSettings
 from strongroom.setting_errors import PREFIX, SHORT_VARIABLES, invalid, missing, translate
+from strongroom.setting_types import Count, Duration, LocalPath, Name, Percentage, Section, Size
 
 DEFAULT_PATH = Path("strongroom.toml")
-Role = Literal["local", "edge", "archive"]
-
-
-def _refuse_boolean(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("is not a number")  # noqa: TRY004  (pydantic turns ValueErrors into its own)
-    return value
-
-
-def _absolute(value: object, info: ValidationInfo) -> object:
-    if not isinstance(value, str | Path):
-        return value
-    try:
-        path = Path(value).expanduser()
-    except RuntimeError:
-        raise ValueError("starts with ~, and this user has no home folder") from None
-    return (info.context or {}).get("folder", Path.cwd()) / path
-
-
-Duration = Annotated[float, BeforeValidator(duration_seconds)]
-"""Seconds, written as a number of them or as "6 h", "10 min", "500 ms"."""
-Size = Annotated[int, BeforeValidator(size_bytes)]
-"""Bytes, written as a number of them or as "50 MiB"."""
-Percentage = Annotated[float, BeforeValidator(percentage)]
-"""0 to 100, with or without the sign."""
-Count = Annotated[int, BeforeValidator(_refuse_boolean)]
-LocalPath = Annotated[Path, BeforeValidator(_absolute)]
-"""Absolute; `~` is expanded, and a relative path is relative to the folder of the configuration file."""
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, and a key that it does not know is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class DatabaseSettings(Section):
@@ -99,28 +60,6 @@ class DestinationSettings(DatabaseSettings):
     """`[destination]`: the database that a recovery writes to, where none is said on the command line."""
 
 
-class LocationSettings(Section):
-    """One entry of `repository.locations`: a store, and the part that it plays."""
-
-    name: Name = Field(examples=["local"])
-    role: Role = Field(examples=["local"])
-    url: str = Field(examples=["file:///var/lib/strongroom"])
-
-    @field_validator("url")
-    @classmethod
-    def _url_without_password(cls, url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            password = parts.password
-        except ValueError:
-            raise ValueError("is not a URL") from None
-        if not parts.scheme or "://" not in url:
-            raise ValueError("is not a URL")
-        if password is not None:
-            raise ValueError("holds a password, which belongs in the environment")
-        return url
-
-
 class RepositorySettings(Section):
     """`[repository]`: where backups are kept, the first location being the one that is written first."""
 
@@ -128,6 +67,9 @@ class RepositorySettings(Section):
         min_length=1,
         examples=[[{"name": "local", "role": "local", "url": "file:///var/lib/strongroom"}]],
     )
+    min_copies: Count = Field(1, ge=1, examples=[2])
+    parallel_copies: Count = Field(4, ge=1, le=32, examples=[4])
+    replication_timeout: Duration = Field(1800.0, examples=["30 min"])
 
     @field_validator("locations")
     @classmethod
@@ -135,7 +77,15 @@ class RepositorySettings(Section):
         names = [location.name for location in locations]
         if len(set(names)) < len(names):
             raise ValueError("names two locations alike")
+        if len({location.place for location in locations}) < len(names):
+            raise ValueError("has two locations at one place, which would count as two copies")
         return locations
+
+    @model_validator(mode="after")
+    def _copies_fit(self) -> Self:
+        if self.min_copies > len(self.locations):
+            raise ValueError("has min_copies above the number of locations")
+        return self
 
 
 class KeySettings(Section):
@@ -196,6 +146,20 @@ class VerificationSettings(Section):
     report_retention_days: Count = Field(7, ge=1, examples=[7])
 
 
+class RetentionSettings(Section):
+    """`[retention]`: when what no rule keeps is deleted, and what makes the damage guard hold it back.
+
+    What each location keeps stands with the location, `backup.retention_days` caps it.
+    """
+
+    grace: Duration = Field(86400.0, ge=3600, examples=["24 h"])
+    timeout: Duration = Field(3600.0, examples=["60 min"])
+    max_silence: Duration = Field(7 * 86400.0, gt=0, examples=["7 days"])
+    guard_rows_percent: Percentage = Field(50.0, gt=0, examples=[50])
+    guard_compression_factor: float = Field(2.0, gt=1, examples=[2.0])
+    guard_silence: Duration = Field(3 * 86400.0, gt=0, examples=["3 days"])
+
+
 class AlertSettings(Section):
     """`[alerts]`: from where on somebody is told. The two rates are percentages."""
 
@@ -215,6 +179,7 @@ class Settings(Section):
     backup: BackupSettings = Field(default_factory=BackupSettings)
     recovery: RecoverySettings = Field(default_factory=RecoverySettings)
     verification: VerificationSettings = Field(default_factory=VerificationSettings)
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
     alerts: AlertSettings = Field(default_factory=AlertSettings)
     _libpq_environment: dict[str, str] = PrivateAttr(default_factory=dict)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from strongroom.config import Settings, load_settings
 from strongroom.keys import create_keys, load_keyring
-from strongroom.repository.opening import open_location
+from strongroom.repository.locations import open_location
 from strongroom.repository.repository import Repository
 from tests.databases import Database
 
@@ -42,6 +42,6 @@ def new_repository(
     settings = settings_for(folder, source, **variables)
     create_keys(settings.keys.directory, PASSPHRASE.encode(), os.urandom)
     Repository.create(
-        open_location(settings), load_keyring(settings.keys.directory), datetime.now(UTC), os.urandom
+        open_location(settings).store, load_keyring(settings.keys.directory), datetime.now(UTC), os.urandom
     )
     return settings

@@ -40,7 +40,7 @@ from strongroom.operations.messages import (
 from strongroom.operations.verify_backup import verify_backup
 from strongroom.postgres.connection import Connection, connect, snapshot_transaction
 from strongroom.postgres.digest import row_digest
-from strongroom.repository import opening
+from strongroom.repository import locations
 from strongroom.repository.chunks import ChunkReader
 from strongroom.repository.collections import COLLECTIONS
 from strongroom.repository.repository import Repository
@@ -121,7 +121,7 @@ class RowBackups:
     def use(self, monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
         """Make every operation of this process open `store` from now on."""
         self.store = store
-        monkeypatch.setattr(opening, "open_store", lambda _: store)
+        monkeypatch.setattr(locations, "open_store", lambda *_: store)
 
     # ------------------------------------------------------------------------------ backing up
 

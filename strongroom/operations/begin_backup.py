@@ -1,6 +1,8 @@
 """Begin a backup: take the right to write, hold the snapshot, choose the kind, plan, and wait.
 
-The plan is stored before anything else, so that a run which is cut off can be taken over by a later one.
+It is written to the first location that can be written to. What it builds on is listed at the same location, so
+that its manifest names only what is there (I2). The plan is stored before anything else, so that a run which is cut
+off can be taken over by a later one.
 """
 
 import datetime as dt
@@ -18,12 +20,11 @@ from strongroom.postgres.planning import plan_table, plan_units
 from strongroom.postgres.snapshot import HeldSnapshot, hold_snapshot
 from strongroom.postgres.usable_source import require_usable_source
 from strongroom.repository import layout
+from strongroom.repository.attempts import RESUME_WITHIN
 from strongroom.repository.known import KnownRows
-from strongroom.repository.leases import Lease
-from strongroom.repository.opening import open_repository, read_catalog
+from strongroom.repository.opening import read_catalog
 from strongroom.repository.repository import Repository
-
-_RESUME_WITHIN = dt.timedelta(hours=24)
+from strongroom.repository.writing import Writable, first_writable
 
 
 def begin_backup(settings: Settings, request: BeginBackup, context: Context) -> PlanReport:
@@ -32,19 +33,19 @@ def begin_backup(settings: Settings, request: BeginBackup, context: Context) -> 
     Raises `LeaseHeld` if a backup is running, `ParentUnfit`, what `require_usable_source` raises, and what
     connecting and locking raise.
     """
-    repository = open_repository(settings)
-    require_usable_source(settings.conninfo(), context.deadline)
+    conninfo = settings.conninfo()
+    require_usable_source(conninfo, context.deadline)
     backup = new_backup_id(context.clock(), context.random(5))
     with (
-        Lease(repository.store, "backup", backup, context.clock) as lease,
-        hold_snapshot(settings.conninfo(), context.deadline) as held,
+        first_writable(settings, backup, context.clock, context.random, context.deadline) as place,
+        hold_snapshot(conninfo, context.deadline) as held,
     ):
-        plan = _plan(settings, request, context, repository, backup, held)
-        repository.put_plan(plan, context.random)
-        report = _report(plan, held.name)
+        plan = _plan(settings, request, context, place, backup, held)
+        place.repository.put_plan(plan, context.random)
+        report = _report(plan, held.name, place.location.name)
         context.announce(report)
         context.wait_for_release()
-        lease.check()
+        place.lease.check()
     return report
 
 
@@ -52,11 +53,11 @@ def _plan(
     settings: Settings,
     request: BeginBackup,
     context: Context,
-    repository: Repository,
+    place: Writable,
     backup: BackupId,
     held: HeldSnapshot,
 ) -> BackupPlan:
-    now = context.clock()
+    now, repository = context.clock(), place.repository
     catalog = read_catalog(repository)
     choice = choose_kind(catalog, request.kind, settings.source.name, held.facts, now)
     attempt = _find_attempt(repository, catalog, choice, settings.source.name, held, now)
@@ -78,7 +79,7 @@ def _plan(
         base=(choice.parent.base or choice.parent.id) if choice.parent else "",
         resumes=attempt.id if attempt else "",
         compress=total >= settings.backup.compression_threshold,
-        findings=held.findings,
+        findings=(*place.findings, *held.findings),
     )
 
 
@@ -132,7 +133,7 @@ def _find_attempt(
         except (FormatError, KeyringError, ObjectMissing):
             # An attempt is only worth time: without it, everything is read from the source again.
             continue
-        if now - plan.started_at > _RESUME_WITHIN:
+        if now - plan.started_at > RESUME_WITHIN:
             return None
         same = (plan.kind, plan.parent, plan.source) == (choice.kind, parent, source)
         if same and not history_obstacle(plan.snapshot, held.facts):
@@ -140,9 +141,10 @@ def _find_attempt(
     return None
 
 
-def _report(plan: BackupPlan, snapshot: str) -> PlanReport:
+def _report(plan: BackupPlan, snapshot: str, location: str) -> PlanReport:
     return PlanReport(
         backup=plan.id,
+        location=location,
         kind=plan.kind,
         reason=plan.reason,
         snapshot=snapshot,

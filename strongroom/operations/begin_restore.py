@@ -1,7 +1,10 @@
 """Begin a restore: check that the destination can take the backup, and cut the rows into units."""
 
+from contextlib import suppress
+
 from strongroom.config import Settings
-from strongroom.format.documents import Manifest
+from strongroom.errors import StoreError
+from strongroom.format.documents import Finding, Manifest
 from strongroom.operations.context import Context
 from strongroom.operations.messages import BeginRestore, RestorePlanReport, UnitBrief
 from strongroom.postgres.connection import connect
@@ -9,8 +12,11 @@ from strongroom.postgres.database_facts import decode_facts
 from strongroom.recovery.destination import check_destination
 from strongroom.recovery.journal import is_under_way
 from strongroom.recovery.units import RestoreUnitPlan, plan_restore_units
+from strongroom.repository import layout
 from strongroom.repository.collections import FACTS, read_collection
+from strongroom.repository.locations import open_locations
 from strongroom.repository.opening import newest_backup, open_repository
+from strongroom.repository.tiers import find_delay
 
 
 def begin_restore(settings: Settings, request: BeginRestore, context: Context) -> RestorePlanReport:
@@ -31,8 +37,19 @@ def begin_restore(settings: Settings, request: BeginRestore, context: Context) -
         tables=len(manifest.tables),
         rows=sum(entry.rows for entry in manifest.tables),
         units=tuple(_brief(manifest, unit) for unit in plan_restore_units(manifest, documents)),
-        findings=tuple(findings),
+        findings=(*findings, *_delay(settings, manifest, context)),
     )
+
+
+def _delay(settings: Settings, manifest: Manifest, context: Context) -> tuple[Finding, ...]:
+    """Say how long cold tiers take, if no location that lists the backup has it at hand."""
+    listing = []
+    for location in open_locations(settings, context.deadline):
+        # One that does not answer has nothing at hand either.
+        with suppress(StoreError):
+            location.store.stat(layout.manifest_name(manifest.id))
+            listing.append(location)
+    return find_delay(manifest, listing, context.clock())
 
 
 def _brief(manifest: Manifest, unit: RestoreUnitPlan) -> UnitBrief:

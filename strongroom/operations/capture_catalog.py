@@ -17,7 +17,7 @@ from strongroom.postgres.facts_reading import read_facts
 from strongroom.postgres.large_objects import read_large_objects
 from strongroom.postgres.schema_archive import dump_schema
 from strongroom.repository.collections import FACTS, LARGE_OBJECTS, SCHEMA, SECRETS
-from strongroom.repository.opening import open_repository
+from strongroom.repository.opening import open_repository_at
 from strongroom.repository.unit_writer import UnitWriter
 from strongroom.supabase.vault_secrets import read_vault_secrets
 
@@ -28,7 +28,7 @@ _PIECE = 8 << 20
 def capture_catalog(settings: Settings, request: CaptureCatalog, context: Context) -> UnitReport:
     """Capture the collections of a backup inside the held snapshot and return their unit's report."""
     started = (time.monotonic(), time.process_time())
-    repository = open_repository(settings)
+    repository = open_repository_at(settings, request.location, deadline=context.deadline)
     plan = repository.read_plan(request.backup)
     writer = UnitWriter(
         repository,

@@ -24,7 +24,7 @@ from strongroom.postgres.capture import CaptureCounts, TableCapture
 from strongroom.postgres.connection import Connection, connect, snapshot_transaction
 from strongroom.postgres.snapshot import require_held
 from strongroom.repository.known import KnownRows, KnownTable
-from strongroom.repository.opening import open_repository
+from strongroom.repository.opening import open_repository_at
 from strongroom.repository.repository import Repository
 from strongroom.repository.unit_writer import UnitWriter
 
@@ -32,7 +32,7 @@ from strongroom.repository.unit_writer import UnitWriter
 def capture_unit(settings: Settings, request: CaptureUnit, context: Context) -> UnitReport:
     """Capture one unit and return where its document is. Raises what reading and storing raise."""
     started = (time.monotonic(), time.process_time())
-    repository = open_repository(settings)
+    repository = open_repository_at(settings, request.location, deadline=context.deadline)
     plan = repository.read_plan(request.backup)
     unit = next((unit for unit in plan.units if unit.number == request.unit), None)
     if unit is None:

@@ -24,11 +24,14 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class InitRepository(Message):
-    """Make the keys and the repository at the first location: whatever of the two is not there."""
+    """Make the keys, and the repository at every location: whatever of these is not there."""
 
 
 class InitReport(Message):
-    """What was made. `take_away` is the file for a safe place; `stay` are those a backup worker needs."""
+    """What was made. `take_away` is the file for a safe place, empty if it is there already.
+
+    `stay` are the files that a backup worker needs.
+    """
 
     repository: str
     location: str
@@ -36,6 +39,11 @@ class InitReport(Message):
     keys_made: bool
     take_away: str
     stay: tuple[str, ...]
+    locations: tuple[str, ...] = ()
+    """The names of the locations that hold the repository now."""
+    findings: tuple[Finding, ...] = ()
+    joined: tuple[str, ...] = ()
+    """Those of them where it was made just now."""
 
 
 # ---------------------------------------------------------------------------------------- preflight
@@ -43,6 +51,12 @@ class InitReport(Message):
 
 class CheckSource(Message):
     """Ask whether the source, the keys and the locations allow a backup."""
+
+
+class CheckLocation(Message):
+    """Try on a location everything that a store has to promise, below a scratch prefix."""
+
+    location: str
 
 
 class Check(Message):
@@ -106,6 +120,8 @@ class PlanReport(Message):
     estimated_bytes: int
     parent: str = ""
     resumes: str = ""
+    location: str = ""
+    """The location that the backup is written to; empty stands for the first one."""
     findings: tuple[Finding, ...] = ()
 
 
@@ -114,6 +130,7 @@ class CaptureCatalog(Message):
 
     backup: str
     snapshot: str
+    location: str = ""
 
 
 class CaptureUnit(Message):
@@ -122,6 +139,7 @@ class CaptureUnit(Message):
     backup: str
     unit: int
     snapshot: str
+    location: str = ""
 
 
 class UnitReport(Message):
@@ -139,6 +157,7 @@ class SealBackup(Message):
 
     backup: str
     units: tuple[UnitReport, ...]
+    location: str = ""
 
 
 class BackupReport(Message):
@@ -155,13 +174,17 @@ class BackupReport(Message):
     snapshot_at: dt.datetime
     totals: CaptureTotals
     findings: tuple[Finding, ...] = ()
+    locations: tuple[str, ...] = ()
+    """The names of the locations that list it, once it was copied; empty before that."""
 
 
 # ------------------------------------------------------------------------------------------ looking
 
 
 class ListBackups(Message):
-    """List all backups of the repository."""
+    """List all backups of the repository, or those of one location."""
+
+    location: str = ""
 
 
 class BackupBrief(Message):
@@ -177,6 +200,10 @@ class BackupBrief(Message):
     rows: int
     parent: str
     reason: str
+    locations: tuple[str, ...] = ()
+    """The names of the locations that list it, the nearest first."""
+    held: str = ""
+    """Why it is held, and until when; empty if it is not."""
 
 
 class ListReport(Message):
@@ -230,6 +257,8 @@ class VerifyBackup(Message):
 
     backup: str = "latest"
     level: Level = "structure"
+    location: str = ""
+    """The location whose copy is verified; empty for the nearest one that lists the backup."""
 
 
 class VerificationReport(Message):
@@ -244,6 +273,7 @@ class VerificationReport(Message):
     objects_checked: int
     bytes_checked: int
     rows_checked: int
+    location: str = ""
     findings: tuple[Finding, ...] = ()
 
 

@@ -13,6 +13,7 @@ from strongroom.postgres.copy_in import TableFiller, load_without_triggers
 from strongroom.recovery.journal import finish_unit, is_finished
 from strongroom.recovery.units import RestoreSlice, RestoreUnitPlan, plan_restore_units
 from strongroom.repository.chunks import ChunkReader
+from strongroom.repository.locations import damage_noticed
 from strongroom.repository.opening import open_repository
 
 
@@ -43,7 +44,7 @@ def restore_unit(settings: Settings, request: RestoreUnit, context: Context) -> 
         rows=work.rows,
         bytes_moved=work.bytes_moved,
         seconds=round(time.monotonic() - started, 3),
-        findings=tuple(work.findings),
+        findings=(*work.findings, *damage_noticed(repository.store)),
     )
 
 

@@ -10,7 +10,7 @@ from strongroom.operations.messages import BackupReport, SealBackup
 from strongroom.repository.assembly import assemble_manifest, sum_totals
 from strongroom.repository.collections import COLLECTIONS
 from strongroom.repository.leases import require_lease
-from strongroom.repository.opening import open_repository
+from strongroom.repository.opening import open_repository_at
 
 
 def seal_backup(settings: Settings, request: SealBackup, context: Context) -> BackupReport:
@@ -19,7 +19,7 @@ def seal_backup(settings: Settings, request: SealBackup, context: Context) -> Ba
     Only while the backup still has the right to write, and safe to run twice: where an acknowledgement was
     lost, the backup is listed already.
     """
-    repository = open_repository(settings)
+    repository = open_repository_at(settings, request.location, deadline=context.deadline)
     with suppress(UnknownBackup):
         return report_of(repository.read_manifest(request.backup))
     plan = repository.read_plan(request.backup)

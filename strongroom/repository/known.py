@@ -8,7 +8,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from strongroom.errors import MalformedDocument, StrongroomError
+from strongroom.errors import FormatError, KeyringError, MalformedDocument, ObjectDamaged, ObjectMissing
 from strongroom.format.documents import (
     BackupPlan,
     Chunk,
@@ -135,7 +135,7 @@ def attempt_documents(repository: Repository, backup: str) -> list[UnitDocument]
         reference = ObjectRef(name=stored.name, size=stored.size, sha256=stored.name.rpartition("/")[2])
         try:
             found.append(repository.read_unit_document(reference))
-        except StrongroomError:
+        except (FormatError, KeyringError, ObjectDamaged, ObjectMissing):
             # Nothing is lost: what it described is read again from the source.
             continue
     return found

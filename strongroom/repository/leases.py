@@ -9,6 +9,7 @@ the medium only what `Store.create` promises.
 import contextlib
 import datetime as dt
 import os
+import re
 import socket
 import threading
 from pathlib import Path
@@ -27,6 +28,7 @@ LEASE_TIME = dt.timedelta(seconds=120)
 
 _KEPT = 2
 _TRIES = 5
+_NUMBER = re.compile(r"[0-9]{12}")
 
 
 class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,8 +87,11 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._stop.wait(LEASE_TIME.total_seconds() / 3):
+            before = self._until
             try:
-                renewed = self._write(self._number + 1, self._clock() + LEASE_TIME)
+                renewed = self._clock() < before and self._write(self._number + 1, self._clock() + LEASE_TIME)
+                # While the time was over, nobody saw a right here: what it protects may have been deleted.
+                renewed = renewed and self._clock() < before
             except Exception:  # noqa: BLE001 - whatever it is, the right is not certain any more
                 renewed = False
             if not renewed:
@@ -118,7 +123,10 @@ class Lease:
         return f"{layout.LEASES}{self._right}/{number:012d}"
 
     def _names(self) -> list[str]:
-        return [stored.name for stored in self._store.list(f"{layout.LEASES}{self._right}/")]
+        folder = f"{layout.LEASES}{self._right}/"
+        names = (stored.name for stored in self._store.list(folder))
+        # What somebody else has put there is no entry.
+        return [name for name in names if _NUMBER.fullmatch(name.removeprefix(folder))]
 
     def newest(self) -> tuple[int, _Entry | None]:
         """Read the entry that counts: its number and itself."""

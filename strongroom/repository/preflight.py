@@ -10,11 +10,13 @@ no folder is made where there is none. Example:
 import shutil
 import stat
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from strongroom.config import LocationSettings
+from msgspec import structs
+
 from strongroom.crypto.keyring import Keyring
 from strongroom.errors import (
     ExposedKey,
@@ -22,21 +24,27 @@ from strongroom.errors import (
     NoStoreRoot,
     NotARepository,
     ObjectDamaged,
+    StoreError,
     StrongroomError,
 )
 from strongroom.keys import RECOVERY_FILE, load_keyring
+from strongroom.location_settings import LocationSettings
 from strongroom.operations.checks import held, not_asked, refused, warned
 from strongroom.operations.messages import Check
 from strongroom.quantities import size_text
 from strongroom.repository import layout
+from strongroom.repository.locations import options_of
 from strongroom.repository.repository import Repository
 from strongroom.stores.open import open_store
 from strongroom.stores.protocol import Store
+from strongroom.stores.wrapped import close_store
 
 Random = Callable[[int], bytes]
 
 _ROOM_FACTOR = 2
 """Free space should hold the estimate twice: an estimate is one, and an interrupted attempt stays a while."""
+
+_REPLICATION = "Replication makes it, together with the first backup that is copied there."
 
 _WRITERS = stat.S_IWGRP | stat.S_IWOTH
 
@@ -93,57 +101,104 @@ def _check_recovery_away(directory: Path) -> Check:
 # ---------------------------------------------------------------- locations
 
 
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """What one location answered. `reaches` is false if its answers are about the way to it, not about it."""
+
+    reaches: bool
+    repository: Check
+    writable: Check
+    room: tuple[Check, ...]
+
+    def for_the_first(self) -> tuple[Check, ...]:
+        """Return the answers of the location that a backup is going to be written to."""
+        return (self.repository, self.writable, *self.room)
+
+    def for_another(self) -> tuple[Check, ...]:
+        """Return the answers of a location that copies go to: what is wrong there keeps no backup from being taken."""
+        repository = self.repository
+        if repository.code == NotARepository.code:
+            repository = _softened(structs.replace(repository, remedy=_REPLICATION))
+        elif not self.reaches or repository.code.startswith(StoreError.code[:5]):
+            repository = _softened(repository)
+        return (repository, _softened(self.writable), *map(_softened, self.room))
+
+
 def check_locations(
     locations: Sequence[LocationSettings],
     keyring: Keyring | None,
     estimated_bytes: int | None,
     random: Random,
 ) -> tuple[Check, ...]:
-    """Try every location. Only the first has to hold a repository: replication makes the others."""
+    """Try every location.
+
+    A backup is written to the first one that takes it, so that only this one has to hold a repository, and room:
+    replication makes the others, and one of them being out of reach is a warning. If none can be written to, what
+    is wrong with each is an error.
+    """
+    answers = [_ask(location, keyring, estimated_bytes, random) for location in locations]
+    first = next(
+        (place for place, answer in enumerate(answers) if _takes_backups(answer, locations[place])), None
+    )
     checks: list[Check] = []
-    for place, location in enumerate(locations):
-        checks += _check_location(location, keyring, estimated_bytes, random, is_first=place == 0)
+    for place, answer in enumerate(answers):
+        is_wanted = place == first or first is None
+        checks += answer.for_the_first() if is_wanted else answer.for_another()
     return tuple(checks)
 
 
-def _check_location(
-    location: LocationSettings,
-    keyring: Keyring | None,
-    estimated_bytes: int | None,
-    random: Random,
-    *,
-    is_first: bool,
-) -> list[Check]:
+def _takes_backups(answer: _Answers, location: LocationSettings) -> bool:
+    return answer.reaches and answer.writable.passed and not location.read_only
+
+
+def _softened(check: Check) -> Check:
+    return check if check.passed else structs.replace(check, severity="warning")
+
+
+def _ask(
+    location: LocationSettings, keyring: Keyring | None, estimated_bytes: int | None, random: Random
+) -> _Answers:
     repository, writable, room = (
         f"location {location.name}: {what}" for what in ("repository", "writable", "free space")
     )
     try:
-        store = open_store(location.url)
-        is_there = any(True for _ in store.list(layout.REPOSITORY))
-    except NoStoreRoot as error:
-        # Writing would make the folder, perhaps below a mount point where nothing is mounted.
-        reason = "the location's folder is not there"
-        return [refused(repository, error), not_asked(writable, reason), not_asked(room, reason)]
+        store = open_store(location.url, options_of(location))
+        try:
+            any(True for _ in store.list(layout.REPOSITORY))
+            return _Answers(
+                reaches=True,
+                repository=_check_repository(repository, store, keyring),
+                writable=_check_read_only(writable)
+                if location.read_only
+                else _check_writable(writable, store, random),
+                room=tuple(_check_room(room, location.url, estimated_bytes)),
+            )
+        finally:
+            close_store(store)
     except StrongroomError as error:
-        reason = "the location cannot be read"
-        return [refused(repository, error), not_asked(writable, reason), not_asked(room, reason)]
-    return [
-        _check_repository(repository, store, keyring, is_first=is_first or is_there),
-        _check_writable(writable, store, random),
-        *_check_room(room, location.url, estimated_bytes),
-    ]
+        # Writing would make a missing folder, perhaps below a mount point where nothing is mounted.
+        lacks_folder = isinstance(error, NoStoreRoot)
+        reason = "the location's folder is not there" if lacks_folder else "the location cannot be read"
+        return _Answers(
+            reaches=False,
+            repository=refused(repository, error),
+            writable=not_asked(writable, reason),
+            room=(not_asked(room, reason),) if _folder_of(location.url) else (),
+        )
 
 
-def _check_repository(name: str, store: Store, keyring: Keyring | None, *, is_first: bool) -> Check:
+def _check_repository(name: str, store: Store, keyring: Keyring | None) -> Check:
     if keyring is None:
         return not_asked(name, "the keys do not load")
     try:
         opened = Repository.open(store, keyring)
-    except NotARepository as error:
-        return refused(name, error, "error" if is_first else "warning")
     except StrongroomError as error:
         return refused(name, error)
     return held(name, f"{store.description} holds a repository of format {opened.info.format}.")
+
+
+def _check_read_only(name: str) -> Check:
+    return held(name, "It is configured as read_only: backups are read from it, and never written to it.")
 
 
 def _check_writable(name: str, store: Store, random: Random) -> Check:

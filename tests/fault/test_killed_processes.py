@@ -15,7 +15,7 @@ from strongroom.deadline import Deadline
 from strongroom.errors import LeaseHeld
 from strongroom.operations.messages import BeginBackup, PlanReport
 from strongroom.repository import layout
-from strongroom.repository.opening import open_location
+from strongroom.repository.locations import open_location
 from strongroom.repository.repository import Repository
 from strongroom.runners import InChildren, InThisProcess
 from strongroom.whole import back_up
@@ -40,7 +40,7 @@ if __name__ == "__main__":
 def backups(empty_database: Database, tmp_path: Path, keys: Keys) -> RowBackups:
     """Make a repository in a folder, for a database of several tables that each make a unit."""
     settings = settings_for(empty_database.dsn(), tmp_path, keys)
-    store = open_location(settings)
+    store = open_location(settings).store
     made = RowBackups(settings, keys, store)
     Repository.create(store, keys.recoverer, made.clock(), os.urandom)
     with psycopg.connect(empty_database.dsn(), autocommit=True) as writer:

@@ -52,7 +52,7 @@ from strongroom.operations.messages import (
 from strongroom.postgres import programs, snapshot
 from strongroom.postgres.connection import Connection
 from strongroom.postgres.embedded import EmbeddedPostgres
-from strongroom.repository import opening
+from strongroom.repository import locations
 from strongroom.repository.opening import open_repository
 from strongroom.runners import InThisProcess, OnProgress
 from strongroom.stores.faulty import Fault, FaultKind, FaultyStore
@@ -328,12 +328,12 @@ def test_a_full_disk_loses_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch
     """Wherever the room ends, nothing is listed; with room again the same command succeeds."""
     stores: list[FaultyStore] = []
 
-    def faulty(url: str) -> Store:
+    def faulty(url: str, *_: object) -> Store:
         stores[:] = stores or [FaultyStore(open_store(url), [fault])]
         return stores[0]
 
     with monkeypatch.context() as patch:
-        patch.setattr(opening, "open_store", faulty)
+        patch.setattr(locations, "open_store", faulty)
         with pytest.raises(StoreFull) as caught:
             run(scene.settings, "full")
     assert "SR-0604" == caught.value.code

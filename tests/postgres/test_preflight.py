@@ -27,7 +27,7 @@ from strongroom.postgres.connection import open_session
 from strongroom.postgres.embedded import EmbeddedPostgres
 from strongroom.postgres.usable_source import require_usable_source
 from strongroom.repository import preflight as repository_preflight
-from strongroom.repository.opening import open_location
+from strongroom.repository.locations import open_location
 from strongroom.runners import InThisProcess
 from strongroom.stores.faulty import Fault, FaultKind, FaultyStore
 from strongroom.stores.open import open_store
@@ -91,14 +91,14 @@ def settings(tmp_path: Path, source: Database) -> Settings:
 
 def test_a_good_source_passes_within_three_seconds(settings: Settings) -> None:
     """All is well but for recovery.pem on this machine, and the location is left as it was."""
-    before = [stored.name for stored in open_location(settings).list()]
+    before = [stored.name for stored in open_location(settings).store.list()]
     started = time.monotonic()
     report = ask(settings)
     assert time.monotonic() - started < 3
     assert report.passed
     assert {} == failed(report)
     assert {check.severity for check in report.checks if not check.passed} == {"warning"}
-    assert before == [stored.name for stored in open_location(settings).list()]
+    assert before == [stored.name for stored in open_location(settings).store.list()]
 
 
 def test_the_recovery_key_may_be_taken_away(settings: Settings) -> None:
@@ -494,7 +494,7 @@ def test_a_location_that_does_not_take_an_object_is_refused(
     """A small object is stored, read and deleted; whatever of it fails is the answer."""
     stores: list[FaultyStore] = []
 
-    def faulty(url: str) -> Store:
+    def faulty(url: str, *_: object) -> Store:
         stores.append(FaultyStore(open_store(url), [fault]))
         return stores[-1]
 

@@ -12,9 +12,13 @@ from strongroom.errors import (
     ConfigMissing,
     ConfigUnknown,
     ConfigUnreadable,
+    CredentialsMissing,
+    EmptyPolicy,
     StrongroomError,
     UsageError,
 )
+from strongroom.operations.retention_policy import policy_of
+from strongroom.repository.locations import open_locations, options_of
 from strongroom.setting_errors import SHORT_VARIABLES, example, variable
 
 PASSWORD = "correct-horse-battery"
@@ -371,6 +375,161 @@ def test_a_wrong_table_is_named(tmp_path: Path, text: str, kind: type[UsageError
     with pytest.raises(kind) as caught:
         load(text, tmp_path)
     assert str(caught.value).startswith(message)
+
+
+def with_location(entry: str, role: str = "archive") -> str:
+    """Add a second location to the smallest configuration."""
+    return MINIMAL.replace('strongroom" }]', f'strongroom" }}, {{ name = "far", role = "{role}", {entry} }}]')
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            with_location('url = "file:///far", region = "eu"'),
+            "locations[1] has region, which means nothing for",
+        ),
+        (
+            with_location('url = "file:///far", object_lock = { days = 3 }'),
+            "locations[1] has object_lock, which",
+        ),
+        (
+            with_location('url = "gs://b/x", path_style = false'),
+            "locations[1] has path_style, which means noth",
+        ),
+        (
+            with_location('url = "supabase://b/x", tiers = [{ storage_class = "A", after = 1 }]'),
+            "locations[1] has t",
+        ),
+        (
+            with_location('url = "file:///var/lib/strongroom/"'),
+            "locations has two locations at one place, which",
+        ),
+        (
+            with_location('url = "file:///far"').replace('"far"', '"local"'),
+            "locations names two locations alike.",
+        ),
+        (
+            with_location('url = "s3://b", secret_key = "a", secret_key_file = "b"'),
+            "locations[1] has both secret",
+        ),
+        (with_location('url = "s3://k:PASSWORD@b/x"'), "locations[1].url holds a password"),
+        (
+            with_location(
+                'url = "s3://b", tiers = [{ storage_class = "GLACIER", after = "30 days" }, '
+                '{ storage_class = "STANDARD_IA", after = "3 days" }]'
+            ),
+            "locations[1] has tiers that are not in the order of their ages.",
+        ),
+        (
+            with_location(
+                'url = "s3://b", tiers = [{ storage_class = "A", after = 1 }, { storage_class = "B", after = 1 }]'
+            ),
+            "locations[1] has tiers that are not in the order of their ages.",
+        ),
+        (
+            with_location('url = "s3://b", object_lock = { days = 0 }'),
+            "locations[1].object_lock.days should be",
+        ),
+        (with_location('url = "s3://b", encryption = "rot13"'), "locations[1].encryption should"),
+        (
+            with_location('url = "file:///far", retention = { daily = -1 }'),
+            "locations[1].retention.daily should be",
+        ),
+        (with_location('url = "file:///far"', role="cellar"), "locations[1].role should be"),
+    ],
+)
+def test_a_wrong_location_is_named(tmp_path: Path, text: str, message: str) -> None:
+    """What does not fit a location is refused with its place in the list, and with nothing of a secret."""
+    with pytest.raises(ConfigInvalid) as caught:
+        load(text.replace("PASSWORD", PASSWORD), tmp_path)
+    assert str(caught.value).startswith(f"The setting repository.{message}")
+    assert PASSWORD not in json.dumps(caught.value.document())
+
+
+def test_options_reach_the_store(tmp_path: Path) -> None:
+    """What fits a scheme is read: sizes, durations, files relative to the configuration, rules, a lock, tiers."""
+    entry = (
+        'url = "s3://b/x", region = "eu", access_key = "id", secret_key_file = "secret", path_style = true, '
+        'bandwidth_limit = "20 MiB", storage_class = "STANDARD_IA", read_only = true, '
+        'object_lock = { mode = "compliance", days = 7 }, tiers = [{ storage_class = "GLACIER", after = "30 days" }], '
+        'retention = { keep_within = "2 days", monthly = 3 }'
+    )
+    far = load(with_location(entry), tmp_path).repository.locations[1]
+    assert (20 * 1024**2, tmp_path / "secret", True) == (
+        far.bandwidth_limit,
+        far.secret_key_file,
+        far.read_only,
+    )
+    assert far.object_lock is not None
+    assert ("compliance", 7) == (far.object_lock.mode, far.object_lock.days)
+    assert [("GLACIER", 30 * 86400.0)] == [(tier.storage_class, tier.after) for tier in far.tiers]
+    assert (2 * 86400.0, None, 3) == (far.retention.keep_within, far.retention.daily, far.retention.monthly)
+
+
+def test_a_missing_secret_of_a_location_is_named(tmp_path: Path) -> None:
+    """The file is read when the location is opened, and its absence names the location and the setting."""
+    settings = load(with_location('url = "s3://b/x", secret_key_file = "nowhere"'), tmp_path)
+    with pytest.raises(CredentialsMissing) as caught:
+        options_of(settings.repository.locations[1])
+    assert "secret_key_file of location far" in caught.value.advice()
+
+
+def test_a_location_without_its_secret_keeps_no_other_from_working(tmp_path: Path) -> None:
+    """Opening all locations works; the one that lacks its secret says so when it is asked."""
+    settings = load(with_location('url = "s3://b/x", secret_key_file = "nowhere"'), tmp_path)
+    local, far = open_locations(settings)
+    assert not local.store.capabilities.is_remote
+    with pytest.raises(CredentialsMissing):
+        list(far.store.list())
+    with pytest.raises(CredentialsMissing):
+        far.store.get("repository.json")
+
+
+def test_copies_are_asked_for_within_reason(tmp_path: Path) -> None:
+    """min_copies may be as many as there are locations, and no more; copying has defaults of its own."""
+    text = with_location('url = "file:///far"').replace("[repository]", "[repository]\nmin_copies = 2")
+    repository = load(text, tmp_path).repository
+    assert (2, 4, 1800.0) == (
+        repository.min_copies,
+        repository.parallel_copies,
+        repository.replication_timeout,
+    )
+    with pytest.raises(ConfigInvalid, match="min_copies above the number of locations"):
+        load(text.replace("min_copies = 2", "min_copies = 3"), tmp_path)
+
+
+def test_retention_has_its_defaults_and_limits(tmp_path: Path) -> None:
+    """A day of grace and the guard's limits hold where nothing is said; less than an hour of grace is refused."""
+    retention = load(MINIMAL, tmp_path).retention
+    assert (86400.0, 3600.0, 7 * 86400.0) == (retention.grace, retention.timeout, retention.max_silence)
+    assert (50.0, 2.0, 3 * 86400.0) == (
+        retention.guard_rows_percent,
+        retention.guard_compression_factor,
+        retention.guard_silence,
+    )
+    for line in (
+        'grace = "59 min"',
+        "guard_compression_factor = 1",
+        "max_silence = 0",
+        "guard_rows_percent = 0",
+    ):
+        with pytest.raises(ConfigInvalid, match=rf"retention\.{line.split()[0]}"):
+            load(with_line("retention", line), tmp_path)
+
+
+def test_a_policy_that_keeps_nothing_is_refused(tmp_path: Path) -> None:
+    """Rules that keep nothing at a location are an error of their own, when the policy is made."""
+    text = with_location('url = "file:///far", retention = { daily = 0, weekly = 0, monthly = 0 }')
+    with pytest.raises(EmptyPolicy, match="location far keeps nothing"):
+        policy_of(load(text, tmp_path)).rules_in_force()
+
+
+def test_a_location_that_is_only_read_has_no_part_in_the_policy(tmp_path: Path) -> None:
+    """Nothing expires there and nobody waits for it; if it is the archive, the last other one keeps as an archive."""
+    rules = policy_of(load(with_location('url = "file:///far", read_only = true'), tmp_path)).rules_in_force()
+    assert ["local"] == list(rules)
+    assert (7, 4, 12) == (rules["local"].daily, rules["local"].weekly, rules["local"].monthly)
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_a_decision_has_its_four_parts() -> None:
 def test_locked_requirements_are_hashed_and_agree() -> None:
     """Both lists pin every package with a hash, and the development list changes nothing of the other."""
     pinned = {}
-    for name in ("locked", "development"):
+    for name in ("locked", "development", "test-servers"):
         text = (ROOT / f"requirements/{name}.txt").read_text(encoding="utf-8")
         lines = [line for line in re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).splitlines() if line]
         assert all(re.match(r"[a-z0-9-]+==\S+ |    --hash=sha256:[0-9a-f]{64}", line) for line in lines)

@@ -72,7 +72,7 @@ def test_a_bad_manifest_is_loud() -> None:
     """The finding follows the list, with its code, object and advice."""
     console, stream = printed()
     print_list(console, ListReport(location="/backups", backups=(), findings=(DAMAGE,)))
-    assert "critical SR-0509 manifests/x: forged Look." in stream.getvalue()
+    assert "critical SR-0509 manifests/x: forged. Look." in stream.getvalue()
 
 
 def test_show_names_what_is_not_known() -> None:
