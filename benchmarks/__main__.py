@@ -4,6 +4,8 @@
 
 Everything runs on a throw-away Postgres 18 on this machine; the database server's own time and memory are in
 the wall time and not in the other figures. pg_dump and pg_restore are those of the same Postgres.
+
+Beside it stand `python -m benchmarks.locations`, on buckets and copying, and `python -m benchmarks.retention`.
 """
 
 import argparse
@@ -29,7 +31,7 @@ from strongroom.keys import create_keys, load_keyring
 from strongroom.operations.messages import Message
 from strongroom.postgres.embedded import EmbeddedPostgres
 from strongroom.postgres.programs import find_program
-from strongroom.repository.opening import open_location
+from strongroom.repository.locations import open_location
 from strongroom.repository.repository import Repository
 from strongroom.runners import Answer, InChildren, InThisProcess
 from strongroom.shape import prepare_roles
@@ -163,7 +165,7 @@ class _Run:
         settings = load_settings(None, environment)
         create_keys(settings.keys.directory, _PASSPHRASE.encode(), os.urandom)
         keyring = load_keyring(settings.keys.directory)
-        Repository.create(open_location(settings), keyring, datetime.now(UTC), os.urandom)
+        Repository.create(open_location(settings).store, keyring, datetime.now(UTC), os.urandom)
         return settings
 
     def _dsn(self, database: str) -> str:

@@ -23,6 +23,16 @@ class Cost:
     peak_rss_sum: int = 0
 
 
+def high_water(pid: int) -> int:
+    """Return the most memory that a process has held since it started its program, in bytes; 0 once it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    found = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(found[0]) * 1024 if found else 0
+
+
 @contextmanager
 def measured() -> Iterator[Cost]:
     """Measure the block and the processes it starts; a database server's processes are not counted."""
@@ -49,8 +59,10 @@ def _cpu() -> float:
 def _sample(cost: Cost, stop: threading.Event) -> None:
     """Look at all descendants of this process again and again. This process itself is not counted."""
     while not stop.wait(_SAMPLE_SECONDS):
-        sizes = [_rss(pid) for pid in _descendants(os.getpid())]
-        cost.peak_rss = max([cost.peak_rss, *sizes])
+        processes = list(_descendants(os.getpid()))
+        sizes = [_rss(pid) for pid in processes]
+        # The kernel remembers what happened between two looks.
+        cost.peak_rss = max([cost.peak_rss, *map(high_water, processes)])
         cost.peak_rss_sum = max(cost.peak_rss_sum, sum(sizes))
 
 

@@ -11,6 +11,7 @@ from blocks.source import SupabaseSource
 from strongroom.config import (
     BackupSettings,
     RecoverySettings,
+    RetentionSettings,
     Settings,
     VerificationSettings,
     parse_settings,
@@ -48,6 +49,10 @@ class StrongroomSettings(Block):
         default_factory=VerificationSettings,
         description="How often and how long backups are verified.",
     )
+    retention: RetentionSettings = Field(
+        default_factory=RetentionSettings,
+        description="When what no rule keeps is deleted, and what holds that back.",
+    )
 
     def settings(self) -> Settings:
         """Return the settings that the engine works with. Raises `ConfigInvalid`."""
@@ -58,5 +63,6 @@ class StrongroomSettings(Block):
             "backup": self.backup.model_dump(),
             "recovery": self.recovery.model_dump(),
             "verification": self.verification.model_dump(),
+            "retention": self.retention.model_dump(),
         }
         return parse_settings(document, Path.cwd())

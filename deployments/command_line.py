@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from deployments.location_command_line import Backup, Config, Debug, Json, PassphraseFile, register
 from strongroom.errors import CommandMisused
 from strongroom.terminal import (
     DONE,
@@ -34,27 +35,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        metavar="FILE",
-        help="The configuration file; strongroom.toml here if it is there.",
-        show_default=False,
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on standard output.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the stack of an error.")]
-PassphraseFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--passphrase-file", metavar="FILE", help="Holds the recovery passphrase.", show_default=False
-    ),
-]
-Backup = Annotated[str, typer.Argument(metavar="ID|latest", help="A backup from `strongroom list`.")]
-
 KindWord = Literal["auto", "full", "differential", "incremental"]
 LevelWord = Literal["structure", "content"]
+OneLocation = Annotated[
+    str, typer.Option("--location", metavar="NAME", help="One location; otherwise the nearest.")
+]
 
 
 def main() -> None:
@@ -99,13 +84,29 @@ def init(
 
 
 @app.command()
-def check(config: Config = None, as_json: Json = False, debug: Debug = False) -> int:
+def check(
+    config: Config = None,
+    as_json: Json = False,
+    debug: Debug = False,
+    location: Annotated[
+        str | None,
+        typer.Option(
+            "--location",
+            metavar="NAME",
+            help="Try on this location everything that a store must promise, below a scratch prefix.",
+        ),
+    ] = None,
+) -> int:
     """Ask the source, the keys and the locations whether a backup would work."""
 
     def work(answer: Answer) -> None:
-        from deployments.looking import check_source
+        from deployments import looking
 
-        check_source(answer, find_settings(config, os.environ))
+        settings = find_settings(config, os.environ)
+        if location is None:
+            looking.check_source(answer, settings)
+        else:
+            looking.check_location(answer, settings, location)
 
     return _run(work, as_json=as_json, debug=debug)
 
@@ -130,13 +131,15 @@ def backup(
 
 
 @app.command("list")
-def list_(config: Config = None, as_json: Json = False, debug: Debug = False) -> int:
-    """List all backups, newest last."""
+def list_(
+    config: Config = None, as_json: Json = False, debug: Debug = False, location: OneLocation = ""
+) -> int:
+    """List all backups, newest last, and where they are."""
 
     def work(answer: Answer) -> None:
         from deployments.looking import list_backups
 
-        list_backups(answer, find_settings(config, os.environ))
+        list_backups(answer, find_settings(config, os.environ), location)
 
     return _run(work, as_json=as_json, debug=debug)
 
@@ -156,12 +159,14 @@ def show(backup: Backup, config: Config = None, as_json: Json = False, debug: De
 @app.command()
 def verify(
     backup: Backup = "latest",
+    *,
     config: Config = None,
     as_json: Json = False,
     debug: Debug = False,
     level: Annotated[
         LevelWord, typer.Option("--level", help="structure: all bytes are right; content: all rows open too.")
     ] = "structure",
+    location: OneLocation = "",
     passphrase_file: PassphraseFile = None,
 ) -> int:
     """Verify a stored backup; whatever cannot be proven is a failure."""
@@ -170,7 +175,7 @@ def verify(
         from deployments.flow_commands import run_verify
 
         _use_passphrase_file(passphrase_file)
-        run_verify(answer, config, check_backup_name(backup), level, debug=debug)
+        run_verify(answer, config, check_backup_name(backup), level, location, debug=debug)
 
     return _run(work, as_json=as_json, debug=debug)
 
@@ -216,6 +221,7 @@ def serve(
 
 @app.command()
 def demo(
+    *,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -225,6 +231,18 @@ def demo(
     as_json: Json = False,
     debug: Debug = False,
     scale: Annotated[int, typer.Option("--scale", min=1, help="How much data; 1 is about 40 000 rows.")] = 4,
+    locations: Annotated[
+        bool, typer.Option("--locations", help="Keep copies at three locations, lose one and damage one.")
+    ] = False,
+    archive: Annotated[
+        str,
+        typer.Option(
+            "--archive",
+            metavar="URL",
+            help="With three locations, an empty place in a bucket instead of a folder; emptied in the end.",
+            show_default=False,
+        ),
+    ] = "",
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the folder with repository, keys and reports.")
     ] = False,
@@ -235,7 +253,7 @@ def demo(
     def work(answer: Answer) -> None:
         from deployments.demo import run_demo
 
-        run_demo(answer, scale=scale, keep=keep, debug=debug)
+        run_demo(answer, scale=scale, several=locations, archive=archive, keep=keep, debug=debug)
 
     return _run(work, as_json=as_json, debug=debug)
 
@@ -273,6 +291,9 @@ def _use_passphrase_file(file: Path | None) -> None:
     if file is not None:
         os.environ.pop("STRONGROOM_RECOVERY_PASSPHRASE", None)
         os.environ["STRONGROOM_RECOVERY_PASSPHRASE_FILE"] = str(file.absolute())
+
+
+register(app, _run, _use_passphrase_file)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from deployments.demo_database import (
     fingerprint_tables,
     fingerprint_the_rest,
 )
+from deployments.demo_locations import DemoPlaces
 from deployments.demo_report import DemoReport, Proof, Step, print_demo
 from deployments.printing import console_on, number
 from deployments.running import prepare_prefect, require_server, run_flow, stop_temporary_server
@@ -56,7 +57,7 @@ _CONFIGURATION = """\
 name = "quantforge"
 database_url = "{dsn}"
 [repository]
-locations = [{{ name = "local", role = "local", url = "{repository}" }}]
+{locations}
 [keys]
 directory = "keys"
 passphrase_file = "passphrase"
@@ -65,13 +66,22 @@ max_backup_size = 0
 """
 
 
-def run_demo(answer: Answer, *, scale: int, keep: bool, debug: bool) -> None:
-    """Run the whole story, and fail if any of its claims did not come out true."""
+def run_demo(answer: Answer, *, scale: int, several: bool, archive: str, keep: bool, debug: bool) -> None:
+    """Run the whole story, and fail if any of its claims did not come out true.
+
+    With `several` there are three locations, of which one is lost and one damaged; `archive` may be a bucket's URL,
+    with credentials where its service's own tools look, and is emptied in the end.
+    """
     folder = Path(tempfile.mkdtemp(prefix="strongroom-demo-"))
+    places = DemoPlaces(folder, several=several or bool(archive), archive=archive)
     try:
         _isolate(folder, debug=debug)
         with Watcher("Strongroom's demo") as watcher:
-            report = Demo(folder, watcher, scale).tell(keep=keep)
+            demo = Demo(folder, watcher, scale, places)
+            try:
+                report = demo.tell(keep=keep)
+            finally:
+                demo.clean_up(keep=keep)
     finally:
         stop_temporary_server()
         if not keep:
@@ -105,8 +115,9 @@ class Sight:
 class Demo:
     """The story, step by step; remembers what each step took and proved."""
 
-    def __init__(self, folder: Path, watcher: Watcher, scale: int) -> None:
+    def __init__(self, folder: Path, watcher: Watcher, scale: int, places: DemoPlaces) -> None:
         self._folder = folder
+        self._places = places
         self._configuration = folder / "strongroom.toml"
         self._watcher = watcher
         self._scale = scale
@@ -126,10 +137,15 @@ class Demo:
                 changed = change_rows(dsn)
             incremental = self._back_up("auto", "incremental backup")
             self._prove_backups(full, incremental, changed)
+            if self._places.several:
+                self._proofs += self._places.prove_copies(self._watcher.reports)
             self._verify_content()
             with self._step("remember every row and definition"):
                 before = self._look_at(dsn)
             self._destroy(server)
+            if self._places.several:
+                with self._step("lose a location, damage another"):
+                    self._places.do_harm()
         with EmbeddedPostgres(major=18) as server:
             with self._step("start an empty project"):
                 build_platform(server.dsn("supabase_admin", "postgres"), _DATABASE)
@@ -137,6 +153,8 @@ class Demo:
             recovery = self._recover(dsn)
             with self._step("compare every row and definition"):
                 after = self._look_at(dsn)
+        if self._places.several:
+            self._proofs += self._places.prove_recovery(self._watcher.reports)
         self._prove_recovery(recovery)
         self._prove_rows(before, after)
         self._prove_definitions(before, after, recovery)
@@ -150,6 +168,11 @@ class Demo:
             seconds=time.monotonic() - begun,
             folder=str(self._folder) if keep else "",
         )
+
+    def clean_up(self, *, keep: bool) -> None:
+        """Delete what lies outside the demo's folder, if there is anything."""
+        if not keep and self._configuration.exists():
+            self._places.clean_up(load_settings(self._configuration, os.environ))
 
     # -------------------------------------------------------------------------------- the steps
 
@@ -165,7 +188,7 @@ class Demo:
             self._configuration.write_text(
                 _CONFIGURATION.format(
                     dsn=dsn.replace("\\", "\\\\").replace('"', '\\"'),
-                    repository=(self._folder / "repository").as_uri(),
+                    locations=self._places.configuration(),
                 )
             )
             settings = load_settings(self._configuration, os.environ)

@@ -19,7 +19,8 @@ name = {source}
 # password_file = "~/.config/strongroom/password"
 
 [repository]
-# The first location is the one that is written first.
+# A backup is written to the first location that takes it, and copied to the others. README shows three.
+# min_copies = 1                    # fewer copies than this, and the backup's run fails
 locations = [{{ name = "local", role = "local", url = {location} }}]
 
 [keys]
@@ -34,6 +35,11 @@ directory = {keys}
 # retry_delay = "5 s"
 # compression_threshold = "1 MiB"
 # parallelism = 2
+
+# retention_days = 30               # nothing is kept longer, except by a location's daily, weekly, monthly rules
+
+[retention]
+# grace = "24 h"                    # how long freed bytes stay, should somebody need them after all
 
 [recovery]
 # max_recovery_time = "30 min"

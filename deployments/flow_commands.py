@@ -41,7 +41,7 @@ def run_backup(answer: Answer, config: Path | None, kind: WantedKind, *, debug: 
     def start() -> Coroutine[Any, Any, BackupReport]:
         from flows.backup import back_up
 
-        return back_up(configuration=_configuration(config), kind=kind)
+        return back_up(configuration=configuration_of(config), kind=kind)
 
     with Watcher("starting Prefect") as watcher:
         report = run_flow(start, watcher)
@@ -50,7 +50,9 @@ def run_backup(answer: Answer, config: Path | None, kind: WantedKind, *, debug: 
     answer.give(report)
 
 
-def run_verify(answer: Answer, config: Path | None, backup: str, level: Level, *, debug: bool) -> None:
+def run_verify(
+    answer: Answer, config: Path | None, backup: str, level: Level, location: str = "", *, debug: bool
+) -> None:
     """Run the flow of a verification."""
     settings = find_settings(config, os.environ)
     if level == "content":
@@ -60,7 +62,7 @@ def run_verify(answer: Answer, config: Path | None, backup: str, level: Level, *
     def start() -> Coroutine[Any, Any, VerificationReport]:
         from flows.verify import verify
 
-        return verify(configuration=_configuration(config), backup=backup, level=level)
+        return verify(configuration=configuration_of(config), backup=backup, level=level, location=location)
 
     with Watcher("starting Prefect") as watcher:
         try:
@@ -86,7 +88,7 @@ def run_restore(answer: Answer, config: Path | None, backup: str, *, debug: bool
     def start() -> Coroutine[Any, Any, RecoveryReport]:
         from flows.recovery import recover
 
-        return recover(configuration=_configuration(config), backup=backup)
+        return recover(configuration=configuration_of(config), backup=backup)
 
     with Watcher("starting Prefect") as watcher:
         try:
@@ -119,7 +121,7 @@ def run_serve(answer: Answer, config: Path | None, host: str, port: int, *, debu
     answer.give({"served": True})
 
 
-def _configuration(config: Path | None) -> str:
+def configuration_of(config: Path | None) -> str:
     """Return what a flow is given: the absolute path, because its process may work elsewhere."""
     path = find_configuration(config)
     return ENVIRONMENT if path is None else str(path.absolute())

@@ -5,9 +5,9 @@ import sys
 from deployments.printing import console_on, print_check, print_list, print_show
 from strongroom.config import Settings
 from strongroom.deadline import Deadline
-from strongroom.errors import CheckFailed, ManifestsNotBelieved
+from strongroom.errors import CheckFailed
 from strongroom.operations.context import Context
-from strongroom.operations.messages import CheckSource, ListBackups, ShowBackup
+from strongroom.operations.messages import CheckLocation, CheckReport, CheckSource, ListBackups, ShowBackup
 from strongroom.terminal import Answer
 
 
@@ -16,7 +16,10 @@ def check_source(answer: Answer, settings: Settings) -> None:
     from strongroom.operations.check_source import check_source as ask
 
     limit = Deadline.after(settings.backup.max_backup_duration, "backup.max_backup_duration")
-    report = ask(settings, CheckSource(), Context(limit))
+    _answer_checks(answer, ask(settings, CheckSource(), Context(limit)))
+
+
+def _answer_checks(answer: Answer, report: CheckReport) -> None:
     if not answer.as_json:
         print_check(console_on(answer.stream), report)
     if report.passed:
@@ -32,19 +35,28 @@ def check_source(answer: Answer, settings: Settings) -> None:
     )
 
 
-def list_backups(answer: Answer, settings: Settings) -> None:
-    """List what is there; a manifest that cannot be believed is a failure, and hides no other."""
+def check_location(answer: Answer, settings: Settings, location: str) -> None:
+    """Try on one location everything that a store promises; what it does not guarantee is a failure."""
+    from strongroom.operations.check_location import check_location as ask
+
+    limit = Deadline.after(settings.backup.max_backup_duration, "backup.max_backup_duration")
+    _answer_checks(answer, ask(settings, CheckLocation(location=location), Context(limit)))
+
+
+def list_backups(answer: Answer, settings: Settings, location: str = "") -> None:
+    """List what is there; a manifest not believed or a location out of reach is a failure, and hides no backup."""
+    from strongroom.operations.list_backups import failure_of
     from strongroom.operations.list_backups import list_backups as read
 
-    report = read(settings, ListBackups(), Context(Deadline.never()))
+    report = read(settings, ListBackups(location=location), Context(Deadline.never()))
     if not answer.as_json:
         print_list(console_on(answer.stream), report)
-    if not report.findings:
+    error = failure_of(report)
+    if error is None:
         answer.give(report)
         return
     sys.stdout.flush()
-    first, count = report.findings[0].object, len(report.findings)
-    answer.fail(ManifestsNotBelieved(count=count, location=report.location, first=first), report)
+    answer.fail(error, report)
 
 
 def show_backup(answer: Answer, settings: Settings, backup: str) -> None:

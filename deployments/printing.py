@@ -59,10 +59,26 @@ def number(count: int) -> str:
 
 def print_init(console: Console, report: InitReport) -> None:
     """Say what was made, and which file belongs elsewhere."""
-    console.print(f"Made repository {report.repository} at {report.location}.")
+    known = [name for name in report.locations if name not in report.joined]
+    if known:
+        console.print(f"Repository {report.repository} was at {', '.join(known)} already.")
+        console.print(
+            f"It is at {', '.join(report.joined)} now, too: `strongroom replicate` copies the backups."
+        )
+    else:
+        console.print(f"Made repository {report.repository} at {report.location}.")
+        if report.joined[1:]:
+            console.print(f"Made it at {', '.join(report.joined[1:])} too: each backup is copied there.")
+    print_findings(console, report.findings)
     made = "Made its keys in" if report.keys_made else "It uses the keys that were already in"
     console.print(f"{made} {report.keys}.")
     console.print()
+    if report.take_away:
+        _print_take_away(console, report)
+    console.print(f"Must stay here, for backups: {', '.join(report.stay)}", style="bold")
+
+
+def _print_take_away(console: Console, report: InitReport) -> None:
     console.print(f"Take away to a safe place: {report.take_away}", style="bold yellow")
     console.print(
         "It opens every backup, together with its passphrase; without both, nobody ever reads a row again. Copy it, "
@@ -70,12 +86,11 @@ def print_init(console: Console, report: InitReport) -> None:
         "this machine nor a fire reaches it. Then delete it here: backups do not need it.",
         soft_wrap=True,
     )
-    console.print(f"Must stay here, for backups: {', '.join(report.stay)}", style="bold")
 
 
 def print_check(console: Console, report: CheckReport) -> None:
     """Show every question of the preflight with its answer, and what to do where it is no."""
-    table = _table("", "check", "observed", "remedy")
+    table = new_table("", "check", "observed", "remedy")
     for check in report.checks:
         failed = "[!]" if check.severity == "warning" else "[no]"
         style = None if check.passed else _STYLES[check.severity]
@@ -91,7 +106,9 @@ def print_check(console: Console, report: CheckReport) -> None:
 
 def print_list(console: Console, report: ListReport) -> None:
     """Show the backups, newest last."""
-    table = _table("id", "kind", "class", "source", "taken", "stored", "rows", "parent", "reason")
+    table = new_table(
+        "id", "kind", "class", "source", "taken", "stored", "rows", "parent", "reason", "at", "held"
+    )
     for name in ("id", "taken"):
         _column(table, name).no_wrap = True
     for name in ("stored", "rows"):
@@ -107,6 +124,8 @@ def print_list(console: Console, report: ListReport) -> None:
             number(brief.rows),
             brief.parent or "–",
             plain(brief.reason),
+            ", ".join(brief.locations),
+            plain(brief.held),
         )
     if not report.backups:
         console.print("The repository lists no backup.")
@@ -126,8 +145,10 @@ def _print_list_narrowly(console: Console, report: ListReport) -> None:
             soft_wrap=True,
         )
         parent = f", parent {brief.parent}" if brief.parent else ""
+        held = f"; held {plain(brief.held)}" if brief.held else ""
         console.print(
-            f"    {brief.backup_class} backup of {plain(brief.source)}{parent}: {plain(brief.reason)}",
+            f"    {brief.backup_class} backup of {plain(brief.source)}{parent}: {plain(brief.reason)}; "
+            f"at {', '.join(brief.locations)}{held}",
             style="dim",
             soft_wrap=True,
         )
@@ -155,7 +176,7 @@ def print_show(console: Console, report: ShowReport) -> None:
             "also holds": ", ".join([f"{report.sequences} sequences", *report.collections]),
         },
     )
-    table = _table("table", "rows", "reused", "read from scratch because", "digest")
+    table = new_table("table", "rows", "reused", "read from scratch because", "digest")
     _column(table, "rows").justify = _column(table, "reused").justify = "right"
     for entry in report.tables:
         reused = "unknown" if entry.rows_reused is None else number(entry.rows_reused)
@@ -175,6 +196,7 @@ def print_backup(console: Console, report: BackupReport) -> None:
             "parent": report.parent or "none",
             "instant": instant(report.snapshot_at),
             **_totals(report.totals),
+            **({"listed at": ", ".join(report.locations)} if report.locations else {}),
         },
     )
     print_findings(console, report.findings)
@@ -249,11 +271,16 @@ def print_findings(console: Console, findings: Sequence[Finding]) -> None:
     for finding in sorted(findings, key=lambda finding: list(_STYLES).index(finding.severity)):
         seen = f"expected {plain(finding.expected)}, observed " if finding.expected else ""
         console.print(
-            f"{finding.severity} {finding.code} {plain(finding.object)}: {seen}{plain(finding.observed)} "
+            f"{finding.severity} {finding.code} {plain(finding.object)}: {_sentence(seen + plain(finding.observed))} "
             f"{plain(finding.advice)}".rstrip(),
             style=_STYLES[finding.severity],
             soft_wrap=True,
         )
+
+
+def _sentence(text: str) -> str:
+    """End text with a full stop, unless it has an end: what follows is another sentence."""
+    return text if not text or text[-1] in ".!?:" else f"{text}."
 
 
 def _totals(totals: CaptureTotals) -> dict[str, str]:
@@ -267,7 +294,8 @@ def _totals(totals: CaptureTotals) -> dict[str, str]:
     }
 
 
-def _table(*columns: str) -> Table:
+def new_table(*columns: str) -> Table:
+    """Make a table with these headings."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")

@@ -21,12 +21,13 @@ from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from strongroom.config import Settings, load_settings
 from strongroom.errors import ServerNotStarted
 
 if TYPE_CHECKING:
+    from prefect import Flow
     from prefect.deployments.runner import RunnerDeployment
 
 HOME = Path("~/.local/state/strongroom/prefect")
@@ -75,35 +76,33 @@ def deployments(settings: Settings, configuration: str) -> "list[RunnerDeploymen
 
     from flows.backup import back_up
     from flows.recovery import recover
+    from flows.repair import mend
+    from flows.replication import copy_backups
+    from flows.retention import clean_up
     from flows.verify import verify
 
     # After a downtime all late runs start at once: one is enough.
     once = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
     module = EntrypointType.MODULE_PATH
+    every = timedelta(seconds=settings.backup.schedule_interval)
+    schedules: tuple[tuple[Flow[..., Any], str, timedelta | None, dict[str, Any]], ...] = (
+        (back_up, "backup", every, {"kind": "auto"}),
+        (verify, "verify", timedelta(seconds=settings.verification.interval), {}),
+        (clean_up, "retention", timedelta(days=1), {"dry_run": False}),
+        (copy_backups, "replication", None, {}),
+        (mend, "repair", None, {"dry_run": False}),
+        (recover, "recovery", None, {}),
+    )
     described = [
-        back_up.to_deployment(
-            name="backup",
-            interval=timedelta(seconds=settings.backup.schedule_interval),
-            parameters={"configuration": configuration, "kind": "auto"},
+        flow.to_deployment(
+            name=name,
+            interval=interval,
+            parameters={"configuration": configuration, **parameters},
             tags=["strongroom"],
             concurrency_limit=once,
             entrypoint_type=module,
-        ),
-        verify.to_deployment(
-            name="verify",
-            interval=timedelta(seconds=settings.verification.interval),
-            parameters={"configuration": configuration},
-            tags=["strongroom"],
-            concurrency_limit=once,
-            entrypoint_type=module,
-        ),
-        recover.to_deployment(
-            name="recovery",
-            parameters={"configuration": configuration},
-            tags=["strongroom"],
-            concurrency_limit=once,
-            entrypoint_type=module,
-        ),
+        )
+        for flow, name, interval, parameters in schedules
     ]
     # Within an event loop these would be awaitables; there is none here.
     return [one for one in described if isinstance(one, RunnerDeployment)]

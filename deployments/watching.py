@@ -13,6 +13,15 @@ from rich.progress import Progress as Bar
 from deployments.printing import console_on, number, plain
 from flows.wording import duration, size
 from strongroom.operations.context import Progress
+from strongroom.operations.location_messages import (
+    CollectionReport,
+    CopyReport,
+    ExpiryReport,
+    RepairPlanReport,
+    RepairReport,
+    ReplicationReport,
+    RetentionPlanReport,
+)
 from strongroom.operations.messages import (
     BackupReport,
     CheckReport,
@@ -129,4 +138,28 @@ def sentence(report: Message) -> str:
         case IntegrityReport():
             passed = sum(suite.passed for suite in report.suites)
             line = f"judged the restored data: {passed} of {len(report.suites)} suites passed"
+        case _:
+            line = _sentence_of_locations(report)
+    return line
+
+
+def _sentence_of_locations(report: Message) -> str:
+    """Say in a line what a step of copying, repair or retention did."""
+    line = ""
+    match report:
+        case CopyReport() if report.bytes_read:
+            copied = ", ".join(f"{place.location}" for place in report.places if place.objects_copied)
+            line = f"copied to {copied}: {size(report.bytes_read)} read once"
+        case ReplicationReport():
+            line = f"backups at {report.location}: {report.listed}, of which new: {len(report.backups)}"
+        case RepairPlanReport():
+            line = f"looked at {number(report.objects_looked_at)} objects, missing or damaged: {len(report.mends)}"
+        case RepairReport():
+            line = f"repaired {len(report.repaired)} objects, {size(report.bytes_copied)} copied"
+        case RetentionPlanReport():
+            line = f"planned: {len(report.keeps)} stay, {len(report.expiries)} expire, {len(report.locked)} are locked"
+        case ExpiryReport() if report.expired:
+            line = f"expired {len(report.expired)} backups at {report.location}"
+        case CollectionReport() if report.deleted:
+            line = f"freed {size(report.bytes_freed)} at {report.location}: {number(report.deleted)} objects"
     return line

@@ -38,15 +38,17 @@ def demo(folder: Path, *words: str) -> "subprocess.Popen[str]":
     )
 
 
+@pytest.mark.parametrize("words", [(), ("--locations",)], ids=["one location", "three locations"])
 @pytest.mark.timeout(LIMIT_SECONDS + 30)
-def test_the_demo_proves_all_that_it_claims(tmp_path: Path) -> None:
+def test_the_demo_proves_all_that_it_claims(tmp_path: Path, words: tuple[str, ...]) -> None:
     """It backs up, destroys, recovers, finds everything equal, ends with 0, and leaves nothing behind."""
-    with demo(tmp_path, "--scale", "1", "--json") as process:
+    with demo(tmp_path, "--scale", "1", "--json", *words) as process:
         out, err = process.communicate(timeout=LIMIT_SECONDS)
     assert 0 == process.returncode, err[-4000:]
     report = json.loads(out)
     assert [] == [proof for proof in report["proofs"] if not proof["holds"]]
     assert report["passed"]
+    assert bool(words) == ("every backup is at three locations" in [one["claim"] for one in report["proofs"]])
     assert ("full", "incremental") == (report["full"]["kind"], report["incremental"]["kind"])
     assert 0 < report["incremental"]["totals"]["rows_read"] < report["full"]["totals"]["rows_read"] / 10
     assert [] == list((tmp_path / "temporary").iterdir())

@@ -2,9 +2,10 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 import pytest
@@ -69,18 +70,28 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: None
 
 
 def write_configuration(
-    where: Path, repository: Path, address: str = "postgresql://postgres:hunter2secret@db/x", **limits: str
+    where: Path,
+    repository: Path,
+    address: str = "postgresql://postgres:hunter2secret@db/x",
+    others: Mapping[str, str] = MappingProxyType({}),
+    **limits: str,
 ) -> Path:
-    """Write a configuration file, with settings such as `backup_max_backup_duration="1 s"`."""
-    lines = ["[source]", 'name = "quantforge"', f'database_url = "{address}"']
-    lines += [
-        "[repository]",
-        f'locations = [{{ name = "local", role = "local", url = "file://{repository}" }}]',
+    """Write a configuration file, with settings such as `backup_max_backup_duration="1 s"`.
+
+    `others` are further locations, name -> more of its entry; the role is the name's.
+    """
+    places = [f'{{ name = "local", role = "local", url = "file://{repository}" }}']
+    places += [
+        f'{{ name = "{name}", role = "{name}", url = "file://{where / name}"{more} }}'
+        for name, more in others.items()
     ]
+    lines = ["[source]", 'name = "quantforge"', f'database_url = "{address}"']
     lines += ["[keys]", f'directory = "{where / "keys"}"']
-    for section in ("backup", "recovery", "verification"):
+    for section in ("repository", "backup", "recovery", "verification", "retention"):
         own = {k.removeprefix(f"{section}_"): v for k, v in limits.items() if k.startswith(f"{section}_")}
         lines += [f"[{section}]", *(f'{key} = "{value}"' for key, value in own.items())]
+        if section == "repository":
+            lines.append(f"locations = [{', '.join(places)}]")
         if section == "backup" and "retry_delay" not in own:
             lines.append("retry_delay = 0")
     path = where / "strongroom.toml"

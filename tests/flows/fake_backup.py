@@ -2,7 +2,8 @@
 
 They answer as the engine would for a source of three units. What else they do is said by a script, a JSON
 file in the repository's folder: operation → word ("transient 2", "lasting", "last", "stubborn", "refuse",
-"die", "unproven", "unequal"). Each call leaves a mark there, `<number>.<operation>.<pid>.pid`.
+"die", "unproven", "unequal", "held", "denied", "empty", "broken", "hopeless"). Each call leaves a mark there,
+`<number>.<operation>.<pid>.pid`; an operation on one location is called `<operation> at <location>`.
 """
 
 import datetime as dt
@@ -16,9 +17,37 @@ from urllib.parse import urlsplit
 import psycopg
 
 from strongroom.config import Settings
-from strongroom.errors import SourceUnavailable, UnknownBackup
+from strongroom.errors import (
+    EmptyPolicy,
+    LeaseHeld,
+    SourceUnavailable,
+    StoreDenied,
+    StrongroomError,
+    UnknownBackup,
+)
 from strongroom.format.documents import CaptureTotals, Finding, ObjectRef
 from strongroom.operations.context import Context, Progress
+from strongroom.operations.location_messages import (
+    CollectGarbage,
+    CollectionReport,
+    CopyObjects,
+    CopyReport,
+    ExpireBackups,
+    ExpiringBackup,
+    ExpiryReport,
+    KeptBackup,
+    Mend,
+    PlaceCopied,
+    PlanRepair,
+    PlanRetention,
+    Repair,
+    RepairPlanReport,
+    RepairReport,
+    Replicate,
+    ReplicationReport,
+    RetentionPlanReport,
+    ShredKeys,
+)
 from strongroom.operations.messages import (
     BackupReport,
     BeginBackup,
@@ -47,6 +76,7 @@ from strongroom.operations.messages import (
 ROOM = "tests.flows.fake_backup:"
 INSTANT = dt.datetime(2026, 11, 1, 12, tzinfo=dt.UTC)
 BACKUP = "20261101T120000Z-fake"
+OLD = "20261001T120000Z-fake"
 _UNITS = tuple(UnitBrief(number=n, label=f"public.t{n}", estimated_bytes=1000 * n) for n in (1, 2, 3))
 
 
@@ -76,8 +106,8 @@ def _begin(settings: Settings, operation: str, context: Context) -> str:
     ).partition(" ")
     if word == "transient" and earlier < int(detail):
         raise SourceUnavailable(detail="the line was cut")
-    if word == "lasting":
-        raise UnknownBackup(backup="b1")
+    if word in _ERRORS:
+        raise _ERRORS[word]
     if word == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if word == "stubborn":
@@ -88,6 +118,15 @@ def _begin(settings: Settings, operation: str, context: Context) -> str:
         with psycopg.connect(**settings.conninfo(), autocommit=True, application_name=detail) as connection:  # type: ignore[arg-type]
             connection.execute("SELECT pg_sleep(600)")
     return str(word)
+
+
+_ERRORS: dict[str, StrongroomError] = {
+    "lasting": UnknownBackup(backup="b1"),
+    "denied": StoreDenied(store="the bucket", name="packs/ab/abc", reason="the key may only read"),
+    "held": LeaseHeld(what="copying", holder="another run", until="13:00"),
+    "empty": EmptyPolicy(location="local"),
+}
+"""Word -> the error that an operation ends with."""
 
 
 def _mark(folder: Path, operation: str) -> int:
@@ -126,6 +165,7 @@ def begin_backup(settings: Settings, request: BeginBackup, context: Context) -> 
         units=_UNITS,
         tables=3,
         estimated_bytes=6000,
+        location=settings.repository.locations[0].name,
     )
     context.announce(report)
     context.wait_for_release()
@@ -239,6 +279,104 @@ def judge_restore(settings: Settings, request: JudgeRestore, context: Context) -
         data_loss_percent=1.7 if unequal else 0.0,
         findings=(lost,) if unequal else (),
     )
+
+
+# ---------------------------------------------------------------------------------------- locations
+
+
+def copy_objects(settings: Settings, request: CopyObjects, context: Context) -> CopyReport:
+    """Copy three objects of a KiB to every location but the first."""
+    _begin(settings, "copy_objects", context)
+    places = tuple(
+        PlaceCopied(location=one.name, objects_copied=3, bytes_copied=3072)
+        for one in settings.repository.locations[1:]
+    )
+    return CopyReport(bytes_read=3072, places=places, seconds=0.1)
+
+
+def replicate(settings: Settings, request: Replicate, context: Context) -> ReplicationReport:
+    """Have a location list the backup; the first one did before."""
+    _begin(settings, f"replicate at {request.location}", context)
+    is_first = request.location == settings.repository.locations[0].name
+    return ReplicationReport(
+        location=request.location,
+        backups=() if is_first else (BACKUP,),
+        listed=1,
+        newest=BACKUP,
+        objects_copied=0,
+        objects_there=0 if is_first else 3,
+        bytes_copied=0,
+        bytes_read=0,
+        seconds=0.1,
+    )
+
+
+def plan_retention(settings: Settings, request: PlanRetention, context: Context) -> RetentionPlanReport:
+    """Keep the newest backup everywhere, and expire an old one at every location but the last."""
+    _begin(settings, "plan_retention", context)
+    names = [one.name for one in settings.repository.locations]
+    reason = "accepted" if request.accept else "the newest at this location"
+    return RetentionPlanReport(
+        planned_at=INSTANT,
+        keeps=tuple(
+            KeptBackup(backup=BACKUP, location=name, reasons=(f"newest: {reason}",)) for name in names
+        ),
+        expiries=tuple(
+            ExpiringBackup(
+                backup=OLD, location=name, kind="full", reason="no rule keeps it", bytes_freed=2048
+            )
+            for name in names[:-1]
+        ),
+    )
+
+
+def expire_backups(settings: Settings, request: ExpireBackups, context: Context) -> ExpiryReport:
+    """Expire what the plan says, and see that it speaks of this location."""
+    _begin(settings, f"expire_backups at {request.location}", context)
+    assert all(expiry.location == request.location for expiry in request.expiries)
+    return ExpiryReport(location=request.location, expired=tuple(one.backup for one in request.expiries))
+
+
+def shred_keys(settings: Settings, request: ShredKeys, context: Context) -> CollectionReport:
+    """Shred a key."""
+    _begin(settings, "shred_keys", context)
+    return _collected("every location", keys=1)
+
+
+def collect_garbage(settings: Settings, request: CollectGarbage, context: Context) -> CollectionReport:
+    """Free two KiB."""
+    _begin(settings, f"collect_garbage at {request.location}", context)
+    return _collected(request.location)
+
+
+def _collected(location: str, keys: int = 0) -> CollectionReport:
+    return CollectionReport(
+        location=location, deleted=2, bytes_freed=2048, keys_shredded=keys, waiting=5, bytes_waiting=512
+    )
+
+
+def plan_repair(settings: Settings, request: PlanRepair, context: Context) -> RepairPlanReport:
+    """Find everything whole, a pack missing that another location has, or one that no location has."""
+    word = _begin(settings, "plan_repair", context)
+    if word not in {"broken", "hopeless"}:
+        return RepairPlanReport(mends=(), objects_looked_at=9, bytes=0)
+    source = "" if word == "hopeless" else "archive"
+    mend = Mend(
+        location="edge", name="packs/ab/abc", size=1024, sha256="00" * 32, problem="missing", source=source
+    )
+    lost = Finding(
+        severity="critical", code="SR-0716", object="packs/ab/abc at edge", observed="no copy is left"
+    )
+    return RepairPlanReport(
+        mends=(mend,), objects_looked_at=9, bytes=1024, findings=() if source else (lost,)
+    )
+
+
+def repair(settings: Settings, request: Repair, context: Context) -> RepairReport:
+    """Repair all that was asked for."""
+    _begin(settings, "repair", context)
+    assert all(mend.source for mend in request.mends)
+    return RepairReport(repaired=request.mends, bytes_copied=sum(mend.size for mend in request.mends))
 
 
 def _object(name: str) -> ObjectRef:

@@ -18,7 +18,7 @@ from blocks import (
     load_settings_for,
     load_settings_of,
 )
-from blocks.repository import Location
+from blocks.repository import Location, Retention
 from strongroom.config import BackupSettings, Settings
 from strongroom.errors import BlockUnknown, ConfigInvalid, ConfigUnreadable
 from tests.flows.conftest import write_configuration
@@ -71,6 +71,38 @@ def test_a_saved_block_opens_as_settings(prefect_server: None) -> None:
     conninfo = settings.conninfo()
     assert (conninfo["password"], conninfo["sslmode"]) == ("hunter2secret", "verify-full")
     assert conninfo["sslrootcert"] == "/etc/ca.pem"
+
+
+def test_locations_of_a_block_open_with_options_and_rules() -> None:
+    """What a location's form says reaches the settings, its secret too; what is left empty stays the role's."""
+    block = settings_block()
+    block.repository = BackupRepository(
+        locations=[
+            Location(url="file:///var/lib/strongroom"),
+            Location(
+                name="archive",
+                role="archive",
+                url="s3://bucket/strongroom",
+                region="eu-central-1",
+                access_key="AKIA1",
+                secret_key=SecretStr("hunter2secret"),
+                retention=Retention(daily=14, keep_within="2 days"),
+            ),
+        ],
+        min_copies=2,
+    )
+    settings = block.settings()
+    archive = settings.repository.locations[1]
+    assert (archive.region, archive.access_key) == ("eu-central-1", "AKIA1")
+    assert archive.secret_key is not None
+    assert archive.secret_key.get_secret_value() == "hunter2secret"
+    assert (archive.retention.daily, archive.retention.keep_within, archive.retention.monthly) == (
+        14,
+        172800.0,
+        None,
+    )
+    assert settings.repository.min_copies == 2
+    assert "hunter2secret" not in repr(block) + repr(settings)
 
 
 def test_a_block_shows_no_secret() -> None:
