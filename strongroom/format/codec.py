@@ -5,6 +5,7 @@ from typing import TypeVar
 import msgspec
 import zstandard
 
+from strongroom.decoding import decode_as
 from strongroom.errors import MalformedDocument, NewerFormat
 from strongroom.format.documents import FORMAT, Document
 from strongroom.format.frames import open_frame
@@ -35,10 +36,10 @@ def decode_document(kind: type[D], data: bytes, name: str) -> D:
 def decode_json(kind: type[D], raw: bytes, name: str) -> D:
     """Return the document that is not compressed; the format number is looked at before anything else."""
     try:
-        version = msgspec.json.decode(raw, type=_Version).format
+        version = decode_as(_Version, raw).format
         if version > FORMAT:
             raise NewerFormat(name=name, version=version, known=FORMAT)
-        return msgspec.json.decode(raw, type=kind)
+        return decode_as(kind, raw)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise MalformedDocument(kind=kind.__name__, name=name, reason=str(error)) from error
     except RecursionError as error:

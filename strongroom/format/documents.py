@@ -11,7 +11,7 @@ from typing import Literal, dataclass_transform
 
 import msgspec
 
-FORMAT = 2
+FORMAT = 3
 """The version that this code writes, and the newest that it reads; it reads every earlier one, too."""
 
 Kind = Literal["full", "differential", "incremental"]

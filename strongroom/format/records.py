@@ -8,6 +8,8 @@ stand with the type:
     accepted/                             AcceptanceRecord      what the damage guard saw was meant
     reports/verification/<backup id>/     VerificationRecord    what a verification found
     garbage/                              GarbageRecord         since when objects have been unreachable
+    recoveries/<run>/                     RecoveryRecord        a recovery in place, and how it ended (since version 3)
+    reports/drills/<drill>/               DrillRecord           the evidence of a drill (since version 3)
 """
 
 import datetime as dt
@@ -16,9 +18,11 @@ from typing import ClassVar, Literal
 import msgspec
 
 from strongroom.format.documents import Document, Finding
+from strongroom.format.recovery_plans import RecoveryPlan
 
 HoldAction = Literal["hold", "release"]
 ProvenLevel = Literal["structure", "content", "restore"]
+RecoveryOutcome = Literal["begun", "recovered", "rolled-back", "failed", "left"]
 
 
 class Record(Document):
@@ -103,3 +107,95 @@ class GarbageRecord(Record):
 
     location: str
     unreachable: tuple[Unreached, ...] = ()
+
+
+class RecoveredTable(Document):
+    """What a recovery did to one table."""
+
+    table: str
+    inserts: int = 0
+    changes: int = 0
+    deletes: int = 0
+
+
+class RecoveryRecord(Record):
+    """A recovery in place: its plan, who ran it, and how it ended. One is written when it begins, one when it ends."""
+
+    KIND: ClassVar[str] = "recovery"
+    FOLDER: ClassVar[str] = "recoveries/"
+
+    plan: RecoveryPlan
+    outcome: RecoveryOutcome
+    by: str
+    emergency_backup: str = ""
+    approved_by: str = ""
+    tables: tuple[RecoveredTable, ...] = ()
+    seconds: float = 0.0
+    lock_seconds: float = 0.0
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """Return the folder of this very record."""
+        return f"{self.FOLDER}{self.plan.id}/"
+
+
+class DrillTable(Document):
+    """A table after a drill, beside the backup's baseline."""
+
+    table: str
+    rows: int
+    rows_expected: int
+    digest: str
+    digest_expected: str
+
+
+class DamageOutcome(Document):
+    """One kind of damage that a mutation drill did to a copy, and what noticed it; empty if nothing did."""
+
+    damage: str
+    noticed_by: str = ""
+    observed: str = ""
+
+
+class DrillStep(Document):
+    """A step of a drill and what it took."""
+
+    name: str
+    seconds: float
+
+
+class DrillRecord(Record):
+    """The evidence of a drill: what was recovered, how long it took, how it compares, beside the objectives.
+
+    `page` is the same evidence as one HTML page that loads nothing.
+    """
+
+    KIND: ClassVar[str] = "drill"
+    FOLDER: ClassVar[str] = "reports/drills/"
+
+    drill: str
+    backup: str
+    source: str
+    by: str
+    passed: bool
+    server_version: int
+    recovery_point: dt.datetime
+    recovery_lag_seconds: float
+    recovery_lag_objective_seconds: float
+    recovery_duration_seconds: float
+    recovery_duration_objective_seconds: float
+    bytes_moved: int = 0
+    suites: int = 0
+    suites_passed: int = 0
+    expectations: int = 0
+    tables: tuple[DrillTable, ...] = ()
+    steps: tuple[DrillStep, ...] = ()
+    damages: tuple[DamageOutcome, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    page: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Return the folder of this very record."""
+        return f"{self.FOLDER}{self.drill}/"

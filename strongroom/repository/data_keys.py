@@ -26,6 +26,7 @@ from strongroom.crypto.recovery_keys import (
     open_data_key,
     seal_data_key,
 )
+from strongroom.decoding import decode_as
 from strongroom.errors import (
     DataKeyMissing,
     ForeignRecoveryKeys,
@@ -173,10 +174,10 @@ class DataKeys:
         """Return what the bytes of a sealed form say, if they are what was stored under its name."""
         data = check_signed(self.keyring, form.name, stored)
         try:
-            version = msgspec.json.decode(data, type=_SealedFormat).format
+            version = decode_as(_SealedFormat, data).format
             if version > SEALED_DATA_KEY_FORMAT:
                 raise NewerDataKey(data_key=form.data_key, format=version, known=SEALED_DATA_KEY_FORMAT)
-            sealed = msgspec.json.decode(data, type=SealedDataKey)
+            sealed = decode_as(SealedDataKey, data)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise MalformedDocument(kind="data key", name=form.name, reason=str(error)) from error
         if sealed.id != form.data_key:

@@ -4,7 +4,14 @@ import datetime as dt
 import re
 from dataclasses import dataclass
 
-from strongroom.format.records import AcceptanceRecord, GarbageRecord, HoldRecord, VerificationRecord
+from strongroom.format.records import (
+    AcceptanceRecord,
+    DrillRecord,
+    GarbageRecord,
+    HoldRecord,
+    RecoveryRecord,
+    VerificationRecord,
+)
 from strongroom.ids import BackupId, PackId
 
 REPOSITORY = "repository.json"
@@ -21,6 +28,8 @@ HOLDS = HoldRecord.FOLDER
 ACCEPTED = AcceptanceRecord.FOLDER
 VERIFICATIONS = VerificationRecord.FOLDER
 GARBAGE = GarbageRecord.FOLDER
+RECOVERIES = RecoveryRecord.FOLDER
+DRILLS = DrillRecord.FOLDER
 
 _KEY_FORM = re.compile(r"keys/([a-z0-9_-]+)(?:\.([0-9]{4}))?")
 _RECORD = re.compile(r"[0-9]{8}-[0-9]{9}-[0-9a-f]{8}")
@@ -107,3 +116,8 @@ def backup_of(name: str) -> BackupId:
 def is_record_name(name: str) -> bool:
     """Tell whether an object has the name of a record: its last part is an instant and 8 hex digits."""
     return _RECORD.fullmatch(name.rpartition("/")[2]) is not None
+
+
+def stamp_of(name: str) -> str:
+    """Return the stamp in the name of a record."""
+    return name.rpartition("/")[2].rpartition("-")[0]

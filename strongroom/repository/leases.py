@@ -19,6 +19,7 @@ from typing import Annotated, Self
 import msgspec
 
 from strongroom.clock import Clock
+from strongroom.decoding import decode_as
 from strongroom.errors import LeaseHeld, LeaseLost, MalformedDocument, ObjectMissing, StrongroomError
 from strongroom.repository import layout
 from strongroom.stores.protocol import Store
@@ -152,7 +153,7 @@ def require_lease(store: Store, right: str, token: str, now: dt.datetime) -> Non
 
 def _decode(name: str, data: bytes) -> _Entry:
     try:
-        return msgspec.json.decode(data, type=_Entry)
+        return decode_as(_Entry, data)
     except msgspec.MsgspecError as error:
         raise MalformedDocument(kind="lease", name=name, reason=str(error)) from error
 

@@ -18,6 +18,7 @@ from strongroom.crypto.keyring import Keyring
 from strongroom.crypto.operator_key import open_document, seal_document
 from strongroom.crypto.recovery_keys import SealedDataKey
 from strongroom.crypto.signing_key import check_signature, sign
+from strongroom.decoding import decode_as
 from strongroom.errors import (
     MalformedDocument,
     NotARepository,
@@ -42,9 +43,11 @@ from strongroom.format.documents import (
 from strongroom.format.packs import PackBuilder, PackReader
 from strongroom.format.records import (
     AcceptanceRecord,
+    DrillRecord,
     GarbageRecord,
     HoldRecord,
     Record,
+    RecoveryRecord,
     VerificationRecord,
 )
 from strongroom.format.row_maps import TupleIds, decode_row_maps
@@ -247,6 +250,22 @@ class Repository:
         """Store since when objects have been unreachable."""
         return self.put_record(garbage, random)
 
+    def put_recovery(self, recovery: RecoveryRecord, random: Random) -> ObjectRef:
+        """Store that a recovery in place began, or how it ended."""
+        return self.put_record(recovery, random)
+
+    def recoveries(self, run: str = "") -> Iterator[RecoveryRecord]:
+        """Yield what was said about a run, or about all: by run, the newest last."""
+        return self.read_records(RecoveryRecord, layout.RECOVERIES + (f"{run}/" if run else ""))
+
+    def put_drill(self, drill: DrillRecord, random: Random) -> ObjectRef:
+        """Store the evidence of a drill."""
+        return self.put_record(drill, random)
+
+    def drills(self) -> Iterator[DrillRecord]:
+        """Yield the evidence of drills, the newest last."""
+        return self.read_records(DrillRecord, layout.DRILLS)
+
     # ------------------------------------------------------------------------------ packs
 
     def recovery_key_set(self) -> RecoveryKeySet:
@@ -301,7 +320,7 @@ class Repository:
 def read_description(data: bytes, keyring: Keyring) -> RepositoryInfo:
     """Return what `repository.json` says, if it is signed by the key at hand and is this repository's."""
     try:
-        signed = msgspec.json.decode(data, type=_SignedInfo)
+        signed = decode_as(_SignedInfo, data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise MalformedDocument(kind="repository", name=layout.REPOSITORY, reason=str(error)) from error
     raw = bytes(signed.repository)

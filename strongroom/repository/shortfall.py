@@ -25,7 +25,14 @@ from strongroom.retention.wanted import wanted_at
 from strongroom.stores.nearest import read_good
 from strongroom.stores.protocol import Store
 
-_RECORDS = (layout.RECOVERY_KEYS, layout.HOLDS, layout.ACCEPTED, layout.VERIFICATIONS)
+_RECORDS = (
+    layout.RECOVERY_KEYS,
+    layout.HOLDS,
+    layout.ACCEPTED,
+    layout.VERIFICATIONS,
+    layout.RECOVERIES,
+    layout.DRILLS,
+)
 """What every location keeps a copy of. Garbage records speak of one location and stay there."""
 
 _COMPARED = 16

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from strongroom.format.documents import FORMAT, Finding
 from strongroom.format.records import (
     AcceptanceRecord,
+    DrillRecord,
     GarbageRecord,
     HoldAction,
     HoldRecord,
     Record,
+    RecoveryRecord,
     Unreached,
     VerificationRecord,
 )
@@ -22,8 +24,16 @@ from strongroom.repository.data_keys import superseded_forms
 from strongroom.repository.repository import Repository
 from strongroom.repository.rotation import execute_rotation
 from strongroom.repository.rotation_plan import plan_rotation
+from tests.golden.recoveries import write_recoveries
 
-RECORDS: tuple[type[Record], ...] = (HoldRecord, AcceptanceRecord, VerificationRecord, GarbageRecord)
+RECORDS: tuple[type[Record], ...] = (
+    HoldRecord,
+    AcceptanceRecord,
+    VerificationRecord,
+    GarbageRecord,
+    RecoveryRecord,
+    DrillRecord,
+)
 
 ADDED_AT = dt.datetime(2026, 1, 3, 9, 0, 0, 123_456, tzinfo=dt.UTC)
 RETIRED_AT = ADDED_AT + dt.timedelta(days=1)
@@ -50,6 +60,7 @@ def happen_afterwards(repository: Repository, random: Callable[[int], bytes]) ->
         execute_rotation(plan, [repository], RETIRED_AT, check=_after(2))
     except _CutOff:
         _write_records(repository, random)
+        write_recoveries(repository, RECORDS_AT + dt.timedelta(days=1), random)
 
 
 def _after(allowed: int) -> Callable[[], None]:

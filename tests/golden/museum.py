@@ -41,6 +41,7 @@ from strongroom.errors import (
     WrongOperatorKey,
     WrongRepositoryKey,
 )
+from strongroom.format.documents import FORMAT
 from tests.golden.make_golden import CountedRandom, golden_keyring, stored_repository
 
 Kind = type[StrongroomError] | Literal["disagreement"]
@@ -279,7 +280,7 @@ def _repository_json_signed_by_another_key(broken: Broken) -> None:
 
 @exhibit(NewerFormat)
 def _newer_format(broken: Broken) -> None:
-    broken.change_repository(format=3, colour="what later versions may say")
+    broken.change_repository(format=FORMAT + 1, colour="what later versions may say")
 
 
 # --------------------------------------------------------------------------------------- manifests
@@ -322,7 +323,7 @@ def _manifest_of_another_id(broken: Broken) -> None:
 
 @exhibit(NewerFormat)
 def _manifest_of_newer_format(broken: Broken) -> None:
-    broken.write_manifest(format=3, colour="what later versions may say")
+    broken.write_manifest(format=FORMAT + 1, colour="what later versions may say")
 
 
 @exhibit(MalformedDocument)
@@ -540,7 +541,7 @@ def _recovery_keys_without_a_key(broken: Broken) -> None:
 
 @exhibit(NewerFormat)
 def _recovery_keys_of_newer_format(broken: Broken) -> None:
-    broken.write_set(format=3, colour="what later versions may say")
+    broken.write_set(format=FORMAT + 1, colour="what later versions may say")
 
 
 @exhibit(MalformedDocument)
@@ -585,7 +586,7 @@ def _hold_of_unknown_action(broken: Broken) -> None:
 
 @exhibit(NewerFormat)
 def _hold_of_newer_format(broken: Broken) -> None:
-    broken.write_record("hold", "holds/", format=3, colour="what later versions may say")
+    broken.write_record("hold", "holds/", format=FORMAT + 1, colour="what later versions may say")
 
 
 @exhibit(MalformedDocument)
@@ -624,6 +625,77 @@ def _garbage_with_half_an_entry(broken: Broken) -> None:
 @exhibit(ForgedSignature)
 def _flipped_bit_in_garbage(broken: Broken) -> None:
     broken.flip(broken.record_name("garbage/"), 100)
+
+
+@exhibit(ForgedSignature)
+def _forged_recovery(broken: Broken) -> None:
+    name = broken.record_name("recoveries/")
+    broken.sign(name, broken.objects[name][:-64], _OTHER_SIGNING)
+
+
+@exhibit(ForgedSignature)
+def _recovery_moved_to_another_run(broken: Broken) -> None:
+    first, *_, last = sorted(name for name in broken.objects if name.startswith("recoveries/"))
+    broken.objects[f"{first.rpartition('/')[0]}/{last.rpartition('/')[2]}"] = broken.objects[last]
+
+
+@exhibit(MalformedDocument)
+def _recovery_of_another_run(broken: Broken) -> None:
+    plan = broken.record("recovery", "recoveries/")["plan"]
+    broken.write_record("recovery", "recoveries/", plan=plan | {"id": broken.full})
+
+
+@exhibit(MalformedDocument)
+def _recovery_with_unknown_field(broken: Broken) -> None:
+    broken.write_record("recovery", "recoveries/", colour="blue")
+
+
+@exhibit(MalformedDocument)
+def _recovery_with_unknown_field_in_its_plan(broken: Broken) -> None:
+    plan = broken.record("recovery", "recoveries/")["plan"]
+    broken.write_record("recovery", "recoveries/", plan=plan | {"colour": "blue"})
+
+
+@exhibit(MalformedDocument)
+def _recovery_with_unknown_outcome(broken: Broken) -> None:
+    broken.write_record("recovery", "recoveries/", outcome="abandoned")
+
+
+@exhibit(MalformedDocument)
+def _recovery_by_unknown_strategy(broken: Broken) -> None:
+    plan = broken.record("recovery", "recoveries/")["plan"]
+    broken.write_record("recovery", "recoveries/", plan=plan | {"strategy": "truncate"})
+
+
+@exhibit(NewerFormat)
+def _recovery_of_newer_format(broken: Broken) -> None:
+    broken.write_record("recovery", "recoveries/", format=FORMAT + 1, colour="what later versions may say")
+
+
+@exhibit(DamagedDocument)
+def _recovery_sealed_as_another_kind(broken: Broken) -> None:
+    name = broken.record_name("recoveries/")
+    broken.sign(name, broken.seal(broken.record("recovery", "recoveries/"), name, "drill"))
+
+
+@exhibit(ForgedSignature)
+def _flipped_bit_in_drill(broken: Broken) -> None:
+    broken.flip(broken.record_name("reports/drills/"), 100)
+
+
+@exhibit(MalformedDocument)
+def _drill_of_another_name(broken: Broken) -> None:
+    broken.write_record("drill", "reports/drills/", drill=broken.full)
+
+
+@exhibit(MalformedDocument)
+def _drill_of_another_instant(broken: Broken) -> None:
+    broken.write_record("drill", "reports/drills/", at="2026-01-09T11:02:00.123456Z")
+
+
+@exhibit(MalformedDocument)
+def _drill_with_unknown_field(broken: Broken) -> None:
+    broken.write_record("drill", "reports/drills/", colour="blue")
 
 
 # ------------------------------------------------------------------------------- packs and chunks

@@ -5,7 +5,7 @@
 
 REPOSITORY and KEYS are folders; KEYS has operator.key, signing.pub and recovery.pem (or one recovery-NAME.pem), whose
 passphrase is asked for, or taken from STRONGROOM_RECOVERY_PASSPHRASE. Without BACKUP the newest is read. It needs
-Python 3.11, `cryptography` and `zstandard`. It reads the formats 1 and 2. Whatever it cannot prove it refuses.
+Python 3.11, `cryptography` and `zstandard`. It reads the formats 1 to 3. Whatever it cannot prove it refuses.
 Collections hold secrets in clear.
 """
 
@@ -39,12 +39,15 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-NEWEST = 2
-RECORDS = {
-    "hold": "holds/",
-    "acceptance": "accepted/",
-    "verification": "reports/verification/",
-    "garbage": "garbage/",
+NEWEST = 3
+# The folder of each kind of record, and which field a folder below it is named by.
+RECORDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "hold": ("holds/", ("backup",)),
+    "acceptance": ("accepted/", ()),
+    "verification": ("reports/verification/", ("backup",)),
+    "garbage": ("garbage/", ()),
+    "recovery": ("recoveries/", ("plan", "id")),
+    "drill": ("reports/drills/", ("drill",)),
 }
 SUITE = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
 
@@ -245,7 +248,9 @@ class Reader:
 
     def records(self, kind: str) -> list[dict[str, Any]]:
         """Return all records of a kind, in the order of their names."""
-        named = re.compile(re.escape(RECORDS[kind]) + r"([a-z0-9-]+/)?([0-9]{8}-[0-9]{9})-[0-9a-f]{8}")
+        folder, about = RECORDS[kind]
+        below = r"([a-z0-9._-]+)/" if about else "()"
+        named = re.compile(re.escape(folder) + below + r"([0-9]{8}-[0-9]{9})-[0-9a-f]{8}")
         found = []
         for match in filter(None, map(named.fullmatch, self.names)):
             said = self.document(kind, match[0], self.signed(match[0]))
@@ -253,7 +258,10 @@ class Reader:
             require(
                 f"{at:%Y%m%d-%H%M%S}{at.microsecond // 1000:03}" == match[2], f"{match[0]}: not made then"
             )
-            require(match[1] in {None, f"{said.get('backup')}/"}, f"{match[0]} is about another backup")
+            whose = said
+            for part in about:
+                whose = whose[part]
+            require(not about or match[1] == whose, f"{match[0]} is about another one")
             found.append(said)
         return found
 

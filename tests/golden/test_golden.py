@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from strongroom.deadline import Deadline
 from strongroom.errors import WrongPassphrase
+from strongroom.format.documents import FORMAT
 from strongroom.format.packs import PackBuilder
 from strongroom.keys import load_keyring
 from strongroom.postgres.database_facts import decode_facts
@@ -27,7 +28,7 @@ from strongroom.repository.repository import Repository
 from strongroom.stores.local import LocalDirectoryStore
 from strongroom.verification.verification import Verification
 from tests.golden import make_golden
-from tests.golden.afterwards import RECORDS, happen_afterwards
+from tests.golden.afterwards import RECORDS, RECORDS_AT, happen_afterwards
 from tests.golden.make_golden import (
     EXPECTED,
     FOLDER,
@@ -39,9 +40,12 @@ from tests.golden.make_golden import (
     restored,
 )
 from tests.golden.reader import Keys, Reader
+from tests.golden.recoveries import write_recoveries
 
 READER = Path(__file__).parent / "reader.py"
 FOLDERS = (*make_golden.EARLIER, FOLDER)
+SINCE = dict(zip(RECORDS, (2, 2, 2, 2, 3, 3), strict=True))
+"""The format that brought each kind of record."""
 BACKUPS = sorted(path.name for path in (FOLDER / EXPECTED).iterdir())
 
 every_backup = pytest.mark.parametrize("backup", BACKUPS)
@@ -123,6 +127,28 @@ def test_another_row_in_an_earlier_repository_is_a_difference(
     assert [f"v1/{EXPECTED}/{BACKUPS[0]}/0001.copy"] == make_golden.not_restored(tmp_path / "v1")
 
 
+def test_the_records_of_the_second_format_read_as_they_did() -> None:
+    """Each kind that there was then is there, says so, and means the same as one of today."""
+    earlier = make_golden.stored_repository(files_under(make_golden.EARLIER[1] / REPOSITORY))
+    today = make_golden.stored_repository(files_under(FOLDER / REPOSITORY))
+    for kind in RECORDS[:4]:
+        found = list(earlier.read_records(kind, kind.FOLDER))
+        assert {2} == {one.format for one in found}
+        assert [msgspec.structs.replace(one, format=FORMAT) for one in found] == list(
+            today.read_records(kind, kind.FOLDER)
+        )
+
+
+def test_a_repository_of_the_second_format_is_gone_on_with() -> None:
+    """Recoveries and drills of today are written beside what it holds, which stays byte for byte."""
+    objects = files_under(make_golden.EARLIER[1] / REPOSITORY)
+    repository = make_golden.stored_repository(objects)
+    write_recoveries(repository, RECORDS_AT, os.urandom)
+    assert (3, 2) == (len(list(repository.recoveries())), len(list(repository.drills())))
+    assert objects == {name: repository.store.get(name) for name in objects}
+    assert expected(make_golden.EARLIER[1], BACKUPS[1]) == restored(repository, BACKUPS[1])
+
+
 def test_a_repository_of_the_first_format_is_gone_on_with() -> None:
     """A rotation and records of today go into it; what it held still restores, and its repository.json stays."""
     earlier = make_golden.EARLIER[0]
@@ -163,6 +189,9 @@ def test_the_golden_repository_shows_every_record(repository: Repository) -> Non
     newest = newest_list(repository)
     assert newest is not None
     assert ["packs/00/00", "packs/00/01"] == [one.name for one in newest.unreachable]
+    ends = [(one.outcome, one.plan.strategy, len(one.tables)) for one in repository.recoveries()]
+    assert [("begun", "exact", 0), ("rolled-back", "exact", 1), ("recovered", "merge_missing", 0)] == ends
+    assert [(True, 0), (False, 2)] == [(one.passed, len(one.damages)) for one in repository.drills()]
 
 
 def test_the_golden_repository_shows_every_state_of_a_data_key(repository: Repository) -> None:
@@ -267,15 +296,16 @@ def test_the_reader_takes_the_second_recovery_key_too(tmp_path: Path) -> None:
     assert files_under(FOLDER / EXPECTED / BACKUPS[1]) == files_under(tmp_path / "out")
 
 
-def test_the_reader_reads_sets_and_records_as_the_engine_does(repository: Repository) -> None:
-    """What docs/format.md says of them is enough to read them all."""
-    objects = files_under(FOLDER / REPOSITORY)
-    reader = Reader(objects.__getitem__, objects, Keys.load(FOLDER / KEYS, PASSPHRASE), BACKUPS[1])
+def test_the_reader_reads_sets_and_records_as_the_engine_does(opened: tuple[Path, Repository]) -> None:
+    """What docs/format.md says of them is enough to read them all, of each format."""
+    folder, repository = opened
+    objects = files_under(folder / REPOSITORY)
+    reader = Reader(objects.__getitem__, objects, Keys.load(folder / KEYS, PASSPHRASE), BACKUPS[1])
     assert list(repository.recovery_key_set().recovery_keys) == reader.recovery_keys()
     for kind in RECORDS:
         engine = [json.loads(msgspec.json.encode(one)) for one in repository.read_records(kind, kind.FOLDER)]
         assert engine == reader.records(kind.KIND)
-        assert engine
+        assert bool(engine) == (int(folder.name[1:]) >= SINCE[kind])
 
 
 def test_the_reader_writes_sql() -> None:

@@ -33,7 +33,8 @@ NOT_FOR_READERS = {
 BESIDE_BACKUPS = {
     exhibit.name
     for exhibit in EXHIBITS
-    if {"recoverykeys", "hold", "acceptance", "verification", "garbage"} & set(_parts(exhibit.name))
+    if {"recoverykeys", "hold", "acceptance", "verification", "garbage", "recovery", "drill"}
+    & set(_parts(exhibit.name))
 }
 NOT_FOR_VERIFICATION = {"missing-plan", "flipped-bit-in-plan"} | BESIDE_BACKUPS
 # A new field or value is a new format, so a reader of this one need not look for any; the engine does.
@@ -44,6 +45,11 @@ LENIENT = {
     "hold-with-unknown-field",
     "hold-of-unknown-action",
     "garbage-with-half-an-entry",
+    "recovery-with-unknown-field",
+    "recovery-with-unknown-field-in-its-plan",
+    "recovery-with-unknown-outcome",
+    "recovery-by-unknown-strategy",
+    "drill-with-unknown-field",
 }
 
 

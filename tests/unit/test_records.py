@@ -3,17 +3,29 @@
 import datetime as dt
 import os
 
+import msgspec
 import pytest
 
 from strongroom.errors import ForgedSignature, MalformedDocument, ObjectMissing
+from strongroom.format.codec import decode_json
 from strongroom.format.documents import FORMAT
-from strongroom.format.records import GarbageRecord, HoldAction, HoldRecord, Unreached, VerificationRecord
+from strongroom.format.records import (
+    GarbageRecord,
+    HoldAction,
+    HoldRecord,
+    RecoveryOutcome,
+    RecoveryRecord,
+    Unreached,
+    VerificationRecord,
+)
+from strongroom.format.recovery_plans import RecoveryPlan
 from strongroom.repository import layout
 from strongroom.repository.garbage import newest_list
 from strongroom.repository.repository import Repository
 from strongroom.repository.signed import store_signed
 from strongroom.stores.memory import MemoryStore
 from tests.documents import BACKUP, NOON, memory_repository
+from tests.golden.recoveries import corruption_plan, drill_record, loss_plan
 from tests.hooked_store import HookedStore
 
 OTHER = "20261124-034500000-9f3a61c2d4"
@@ -61,6 +73,47 @@ def test_a_record_is_named_by_its_instant_in_utc() -> None:
     stored = repository.put_verification(record, lambda size: b"\x0a" * size)
     assert f"reports/verification/{BACKUP}/20261123-220203004-0a0a0a0a" == stored.name
     assert [record] == list(repository.verifications())
+
+
+def recovery(outcome: RecoveryOutcome, minutes: int, run: str) -> RecoveryRecord:
+    """Say how a run stands."""
+    at = NOON + dt.timedelta(minutes=minutes)
+    return RecoveryRecord(
+        format=FORMAT, at=at, plan=loss_plan(run, BACKUP, NOON), outcome=outcome, by="ada (uid 1000)"
+    )
+
+
+def test_the_newest_record_of_a_run_says_how_it_ended() -> None:
+    """They come back by run and instant; a run is asked for by its id, which is that of its plan."""
+    repository = memory_repository()
+    begun, ended, other = (
+        recovery("begun", 1, BACKUP),
+        recovery("left", 2, BACKUP),
+        recovery("failed", 0, OTHER),
+    )
+    for record in (ended, begun, other):
+        repository.put_recovery(record, os.urandom)
+    assert [begun, ended, other] == list(repository.recoveries())
+    assert [begun, ended] == list(repository.recoveries(BACKUP))
+
+
+def test_a_plan_comes_back_as_it_was_made() -> None:
+    """Whatever it says, in a record as in the file that a person keeps."""
+    repository = memory_repository()
+    plan = corruption_plan(BACKUP, OTHER, NOON)
+    record = RecoveryRecord(format=FORMAT, at=NOON, plan=plan, outcome="begun", by="ada")
+    repository.put_recovery(record, os.urandom)
+    assert [plan] == [one.plan for one in repository.recoveries()]
+    assert plan == decode_json(RecoveryPlan, msgspec.json.encode(plan), "PLAN.json")
+
+
+def test_the_evidence_of_drills_comes_back_in_order() -> None:
+    """By the names of the drills, which sort by time."""
+    repository = memory_repository()
+    later, earlier = drill_record(BACKUP, BACKUP, NOON), drill_record(OTHER, BACKUP, NOON)
+    for record in (later, earlier):
+        repository.put_drill(record, os.urandom)
+    assert sorted([later, earlier], key=lambda one: one.drill) == list(repository.drills())
 
 
 def test_the_newest_list_of_garbage_counts() -> None:
