@@ -2,7 +2,7 @@
 
 Linters and types first, since they are quick, then import contracts, then pytest, whose summary stands
 last. All of them run whatever the earlier ones said; the exit status is 1 if any failed. Arguments go to
-pytest (`python -m tests -k config`); `--no-tests` alone stops before it.
+pytest (`python -m tests -k config`; `-n 0` for one process); `--no-tests` alone stops before it.
 """
 
 import os
@@ -21,6 +21,9 @@ CHECKS = (
     ("mypy", "--strict"),
     ("lint-imports", "--no-logo"),
 )
+# The tests of a file stay together, in their order, so that each starts its servers once; files begin in the order
+# in which they were collected (tests/conftest.py): what takes longest first, so that both processes end together.
+IN_TWO_PROCESSES = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def run(program: str, *arguments: str) -> bool:
@@ -41,7 +44,7 @@ def main(arguments: list[str]) -> int:
     failed = [f"{check[0]} {check[1]}" for check in CHECKS if not run(*check)]
     if failed:
         print(f"\n!!! these checks failed: {', '.join(failed)}", flush=True)
-    if arguments != ["--no-tests"] and not run("pytest", *arguments):
+    if arguments != ["--no-tests"] and not run("pytest", *IN_TWO_PROCESSES, *arguments):
         failed.append("pytest")
     return 1 if failed else 0
 

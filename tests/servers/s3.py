@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from strongroom.stores.options import StoreOptions
-from tests.tls_server import ServerUnavailable, cache_folder
+from tests.tls_server import ServerUnavailable, filling_the_cache
 
 _REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements/test-servers.txt"
 _START_SECONDS = 60.0
@@ -284,13 +284,14 @@ def _program(name: str) -> str:
 def _environment() -> Path:
     """Return the servers' own environment, installing it into the cache if it is not there yet."""
     listed = hashlib.sha256(_REQUIREMENTS.read_bytes()).hexdigest()[:12]
-    home = cache_folder() / f"s3-servers-{sys.version_info.major}.{sys.version_info.minor}-{listed}"
-    if not (home / "complete").exists():
-        # Programs of an environment name its folder, so it cannot be made elsewhere and moved here.
-        _run([sys.executable, "-m", "venv", "--clear", str(home)], home.parent)
-        install = ["-m", "pip", "install", "--quiet", "--require-hashes", "-r", str(_REQUIREMENTS)]
-        _run([str(home / "bin" / "python"), *install], home.parent)
-        (home / "complete").touch()
+    with filling_the_cache() as cache:
+        home = cache / f"s3-servers-{sys.version_info.major}.{sys.version_info.minor}-{listed}"
+        if not (home / "complete").exists():
+            # Programs of an environment name its folder, so it cannot be made elsewhere and moved here.
+            _run([sys.executable, "-m", "venv", "--clear", str(home)], cache)
+            install = ["-m", "pip", "install", "--quiet", "--require-hashes", "-r", str(_REQUIREMENTS)]
+            _run([str(home / "bin" / "python"), *install], cache)
+            (home / "complete").touch()
     return home
 
 
