@@ -28,6 +28,7 @@ from pydantic import (
 
 from strongroom.errors import ConfigUnreadable
 from strongroom.location_settings import LocationSettings
+from strongroom.recovery_settings import RecoverySettings
 from strongroom.setting_errors import PREFIX, SHORT_VARIABLES, invalid, missing, translate
 from strongroom.setting_types import Count, Duration, LocalPath, Name, Percentage, Section, Size
 
@@ -126,16 +127,6 @@ class BackupSettings(Section):
     max_backup_duration: Duration = Field(600.0, examples=["10 min"])
     compression_threshold: Size = Field(1024**2, examples=["1 MiB"])
     parallelism: Count = Field(2, ge=1, le=64, examples=[2])
-
-
-class RecoverySettings(Section):
-    """`[recovery]`: the objectives that a recovery is held to."""
-
-    max_recovery_time: Duration = Field(1800.0, examples=["30 min"])
-    verification_timeout: Duration = Field(300.0, examples=["5 min"])
-    rollback_timeout: Duration = Field(600.0, examples=["10 min"])
-    max_data_loss_percent: Percentage = Field(5.0, examples=[5])
-    min_recovery_point_age: Duration = Field(86400.0, examples=["24 h"])
 
 
 class VerificationSettings(Section):

@@ -16,7 +16,8 @@ secrets. `Transient` marks what may succeed when tried again; nothing else is ev
     ├── IntegrityError      SR-10xx  suites that failed or could not run
     ├── LimitError          SR-11xx  deadlines, sizes, cancelled work
     ├── ProcessError        SR-12xx  child processes that carry the work
-    └── RetentionError      SR-13xx  policies and clocks that nothing is deleted by
+    ├── RetentionError      SR-13xx  policies and clocks that nothing is deleted by
+    └── RecoveryError       SR-14xx  recovery plans, recoveries in place, drills
 """
 
 from typing import ClassVar
@@ -1492,6 +1493,34 @@ class IntegrityFailed(IntegrityError):
     )
 
 
+class StagedRowsUnfit(IntegrityFailed):
+    """A critical expectation does not hold of the rows that a recovery in place is about to bring in."""
+
+    code = "SR-1008"
+    message = (
+        "The rows of backup {backup} that would be brought in are not what they should be: {failed} of {expectations} "
+        "expectations failed ({first})."
+    )
+    hint = (
+        "Nothing was changed. The findings and the Data Docs name each table. If an expectation of your own is what "
+        "does not hold, choose another recovery point with --at, or correct the expectation."
+    )
+
+
+class LiveRowsUnfit(IntegrityFailed):
+    """A critical expectation does not hold of the live rows after a recovery in place has committed."""
+
+    code = "SR-1009"
+    message = (
+        "After the recovery from backup {backup} live is not what it should be: {failed} of {expectations} "
+        "expectations failed ({first})."
+    )
+    hint = (
+        "The findings and the Data Docs name each table. `strongroom recover status` tells whether the recovery was "
+        "rolled back, and `strongroom recover rollback` does it."
+    )
+
+
 class RoleSeesNoRows(IntegrityError):
     """Row-level security hides rows from the judging role, which would look like data loss."""
 
@@ -1674,3 +1703,287 @@ class PlanOutdated(RetentionError, Transient):
     code = "SR-1306"
     message = "The plan no longer fits: {reason}."
     hint = "It is made anew by the next run. Nothing was deleted by this one after the change."
+
+
+# ---------------------------------------------------------------- SR-14xx recovery
+
+
+class RecoveryError(StrongroomError):
+    """A recovery cannot be planned, carried out, or undone; or a drill of one failed."""
+
+    code = "SR-1400"
+
+
+class NoRecoveryPoint(RecoveryError):
+    """No listed backup of the source fits what was asked for."""
+
+    code = "SR-1401"
+    message = "No backup of {source} {wanted}."
+    hint = "`strongroom list` shows what there is. Ask for another time with --at, or name a backup with --backup."
+
+
+class OnlyUnverified(RecoveryError):
+    """Backups fit, but none of them was proven by a verification since it was made."""
+
+    code = "SR-1402"
+    message = "Backups that fit: {count}, the newest is {backup}. No verification has proven any of them."
+    hint = "Run `strongroom verify {backup}` first; with --force the newest is taken as it is, and proven on the way."
+
+
+class RecoveryPointTooOld(RecoveryError):
+    """The newest proven backup that fits is older than the configured age."""
+
+    code = "SR-1403"
+    message = "The newest proven backup that fits, {backup}, is {age} old; recovery.min_recovery_point_age is {limit}."
+    hint = "Everything written since then is not in it. If that is what you want, say --force; it is written down."
+
+
+class NothingInScope(RecoveryError):
+    """A table or schema that was asked for is not in the backup."""
+
+    code = "SR-1404"
+    message = "The backup {backup} has no {object}."
+    hint = (
+        "`strongroom show {backup}` lists its tables. It may be in an earlier backup: name one with --backup."
+    )
+
+
+class LiveTableGone(RecoveryError):
+    """A table in scope is not in the live database any more, or is called otherwise."""
+
+    code = "SR-1405"
+    message = "The live database has no table {object}, which the backup has{similar}."
+    hint = (
+        "A recovery in place fills tables and makes none. Make the table by your migrations (or rename it back), or "
+        "restore the backup into an empty project and copy the table from there."
+    )
+
+
+class SchemaDrifted(RecoveryError):
+    """The live table has changed so that the backup's rows cannot be put into it safely."""
+
+    code = "SR-1406"
+    message = "The rows of {object} do not fit the live table: {detail}."
+    hint = (
+        "Choose a recovery point after the migration, undo the migration, or restore the backup into an empty project "
+        "and migrate it there. Nothing was changed."
+    )
+
+
+class RecoveryUnderWay(RecoveryError):
+    """Another process is recovering the same database at this moment."""
+
+    code = "SR-1407"
+    message = "The recovery {run} of this database is under way."
+    hint = (
+        "Wait for it, or look at `strongroom recover status`. Two recoveries at a time would undo each other."
+    )
+
+
+class RecoveryInterrupted(RecoveryError):
+    """Another run was cut off and has left its staging tables."""
+
+    code = "SR-1408"
+    message = "The recovery {run} was cut off in the state {state!r} and has not been ended."
+    hint = (
+        "Carry the same plan out again to go on (`strongroom recover run` without a plan does), undo it with "
+        "`strongroom recover rollback {run}`, or let go of it with `strongroom recover clean`."
+    )
+
+
+class LockNotObtained(RecoveryError, Transient):
+    """A table in scope stayed locked by somebody else for longer than the lock timeout, at every attempt."""
+
+    code = "SR-1409"
+    message = "The lock on {object} was not obtained in {attempts} attempts of {seconds} s{holders}."
+    hint = (
+        "Nothing was changed. End the transaction that holds it (`SELECT pg_terminate_backend(pid)`), or wait for it; "
+        "recovery.lock_timeout and recovery.lock_attempts say how long is waited."
+    )
+
+
+class ReferencesWouldBreak(RecoveryError):
+    """After the recovery rows would refer to rows that are not there."""
+
+    code = "SR-1410"
+    message = "{rows} rows of {table} would refer ({key}) to rows of {referenced} that are not there."
+    hint = (
+        "Nothing was changed. Take {other} into the scope too (--table {other}), or choose merge_missing, which "
+        "deletes nothing."
+    )
+
+
+class ConditionInvalid(RecoveryError):
+    """A condition is not one that the server can evaluate over the table's columns."""
+
+    code = "SR-1411"
+    message = "The condition on {object} cannot be used: {detail}"
+    hint = "Write what stands after WHERE, over columns that the table has now and had in the backup."
+
+
+class UnknownRun(RecoveryError):
+    """No recovery has this id."""
+
+    code = "SR-1412"
+    message = "There is no recovery {run!r}."
+    hint = "`strongroom recover status` lists them; copy an id from its first column."
+
+
+class NothingToRollBack(RecoveryError):
+    """The run has changed nothing, or there is no backup to go back to."""
+
+    code = "SR-1413"
+    message = "The recovery {run} cannot be rolled back: {reason}."
+    hint = "`strongroom recover status` shows how it ended. Any backup can be recovered from with `recover run custom`."
+
+
+class NotApproved(RecoveryError):
+    """Somebody was asked to approve the recovery and did not."""
+
+    code = "SR-1414"
+    message = "The recovery was not approved: {reason}."
+    hint = "Nothing was changed. Run it again when whoever has to approve is there."
+
+
+class RecoveryNotConfirmed(RecoveryError):
+    """After the commit, live rows differ from the recovery point that nobody has written since."""
+
+    code = "SR-1415"
+    message = "After the recovery {differing} rows differ from what was wanted: {objects}."
+    hint = "Something else writes to these tables, or a trigger changes what is written. Look at the report's findings."
+
+
+class SystemValidationFailed(RecoveryError):
+    """The database does not answer as the application needs it."""
+
+    code = "SR-1416"
+    message = "{failed} of {checks} system checks failed: {first}."
+    hint = "The report lists each check with what was expected and seen."
+
+
+class RecoveryRolledBack(RecoveryError):
+    """A recovery failed after its commit, and was rolled back: live is what it was before."""
+
+    code = "SR-1417"
+    message = "The recovery {run} failed and was rolled back to the backup {backup}: {reason}"
+    hint = (
+        "Live is what it was before, compared row by row. Remove the cause, then run the recovery again; "
+        "`strongroom recover status` has the report."
+    )
+
+
+class RollbackFailed(RecoveryError):
+    """A recovery failed after its commit, and rolling it back failed, too."""
+
+    code = "SR-1418"
+    message = "The recovery {run} failed ({reason}), and rolling it back failed: {rollback}"
+    hint = (
+        "Live holds the recovered rows. Remove the second cause and run `strongroom recover rollback {run}`; the "
+        "backup to go back to is {backup}."
+    )
+
+
+class RecoveryOwnerLost(RecoveryError):
+    """The run belongs to another process by now."""
+
+    code = "SR-1419"
+    message = (
+        "The recovery {run} is no longer this process's: its connection was cut and another has taken over."
+    )
+    hint = "Nothing was changed by this process. `strongroom recover status` shows who goes on."
+
+
+class StagingIncomplete(RecoveryError):
+    """What was loaded into the staging tables is not what the backup says."""
+
+    code = "SR-1420"
+    message = "The staging table of {object} holds {observed}, the backup says {expected}."
+    hint = "Nothing was changed. Run `strongroom verify {backup} --level content`, then the recovery again."
+
+
+class PlanUnfit(RecoveryError):
+    """A plan cannot be carried out here."""
+
+    code = "SR-1421"
+    message = "The plan {plan} cannot be carried out: {reason}."
+    hint = "Make a new one with `strongroom recover plan`."
+
+
+class EmergencyBackupNeeded(RecoveryError):
+    """A recovery in place without a way back was asked for, and not forced."""
+
+    code = "SR-1422"
+    message = "A recovery in place begins with an emergency backup, which is its way back."
+    hint = "Leave out --no-emergency-backup, or say --force as well; it is written down."
+
+
+class RecoveryRightMissing(RecoveryError):
+    """The role lacks a right without which rows in scope cannot be put back."""
+
+    code = "SR-1423"
+    message = "The role {role} cannot recover {object} in place: it may not {right}."
+    hint = "Connect as `postgres` (on Supabase it may), grant the role this right, or leave the table out of the scope."
+
+
+class ValueTaken(RecoveryError):
+    """A row of the backup has a unique value that another live row has by now."""
+
+    code = "SR-1424"
+    message = "{object}: a row of the backup and another live row have the same {constraint}."
+    hint = (
+        "Nothing was changed. Recover the table with `exact`, or change the live row's value first; the server's own "
+        "words do not tell which, because they would hold data."
+    )
+
+
+class ExpectationsUnusable(RecoveryError):
+    """The user's own suites cannot be loaded, so that nothing they say could be proven."""
+
+    code = "SR-1425"
+    message = "The expectations in {path} cannot be used: {problem}."
+    hint = "Correct the file; a suite that cannot be evaluated is a failure, never a pass."
+
+
+class DrillFailed(RecoveryError):
+    """A rehearsed recovery did not give back what the backup says, or took too long."""
+
+    code = "SR-1426"
+    message = "The drill of {backup} failed: {reason}."
+    hint = (
+        "The evidence says what differs. A backup that cannot be recovered in a drill cannot be counted on."
+    )
+
+
+class DamageUndetected(RecoveryError):
+    """Damage that was done to a copy of the repository on purpose was not noticed."""
+
+    code = "SR-1427"
+    message = "{missed} of {damages} kinds of damage were not noticed: {names}."
+    hint = "Verification has a hole. Do not count on it until this passes; please report it."
+
+
+class LiveMoved(RecoveryError, Transient):
+    """Rows changed between being compared and being locked, more often than was tried."""
+
+    code = "SR-1428"
+    message = "{object} was changed while it was being recovered: {detail}."
+    hint = "Nothing was changed by the recovery. It is tried again; a quieter moment helps."
+
+
+class StrategyUnfit(RecoveryError):
+    """The strategy cannot be used for this scenario or destination."""
+
+    code = "SR-1429"
+    message = "The strategy {strategy} does not fit: {reason}."
+    hint = "Use {instead}."
+
+
+class RecoveryCutOff(RecoveryError):
+    """Somebody has interrupted a recovery (Ctrl-C, SIGTERM) before it ended."""
+
+    code = "SR-1430"
+    message = "The recovery was interrupted before it ended."
+    hint = (
+        "Live is as it was or wholly recovered, never between: `strongroom recover status` tells, and how to go on. A "
+        "recovery into an empty destination goes on with the same command."
+    )

@@ -43,6 +43,7 @@ SESSION_SETTINGS: Mapping[str, str] = {
     "extra_float_digits": "3",
     "bytea_output": "hex",
     "xmloption": "content",
+    "array_nulls": "on",
     "lc_monetary": "C",
     "synchronize_seqscans": "off",
     "max_parallel_workers_per_gather": "0",
@@ -51,8 +52,8 @@ SESSION_SETTINGS: Mapping[str, str] = {
     "lock_timeout": "0",
 }
 """Set in every session; `client_encoding` because a role or PGCLIENTENCODING may say something else,
-`lc_monetary` because the text of `money` depends on it, no parallel workers because rows and their tuple ids
-are paired by their order."""
+`lc_monetary` because the text of `money` depends on it, `array_nulls` because without it a null comes in as a word, no
+parallel workers because rows and their tuple ids are paired by their order."""
 
 _CANCEL_SECONDS = 2.0
 

@@ -13,15 +13,28 @@ class TableFiller:
     """Fills one table of a destination with COPY text that was captured with `table`'s columns.
 
     Columns are matched by name. A column that only the backup has is left out, which is a finding;
-    one that only the destination has keeps its default.
+    one that only the destination has keeps its default. `into` names, as quoted SQL, another table than the one of
+    the same name; it has `columns`, and takes only rows that meet the condition `where`, if any is given.
     """
 
-    def __init__(self, connection: Connection, table: TableFacts) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        table: TableFacts,
+        *,
+        into: str = "",
+        columns: Sequence[str] = (),
+        where: str = "",
+    ) -> None:
         self._connection = connection
         self.table = table
         self.label = f"{table.schema}.{table.name}"
+        self.rows_kept = 0
+        """How many rows the destination has taken so far."""
+        self._into = into or qualified(table)
+        self._where = f" WHERE {where}" if where else ""
         captured = [column.name for column in captured_columns(table.columns)]
-        present = _columns_of(connection, table)
+        present = set(columns) if into else _columns_of(connection, table)
         self._kept = [place for place, name in enumerate(captured) if name in present]
         self._names = [captured[place] for place in self._kept]
         self.missing = [name for name in captured if name not in present]
@@ -46,15 +59,13 @@ class TableFiller:
         columns = ", ".join(quote_identifier(name) for name in self._names)
         listed = f" ({columns})" if columns else ""
         sent = 0
-        with (
-            translated(self.label),
-            self._connection.cursor() as cursor,
-            cursor.copy(f"COPY {qualified(self.table)}{listed} FROM STDIN") as copy,
-        ):
-            for block in blocks:
-                data = block if self._is_whole else _only(block, self._kept)
-                copy.write(data)
-                sent += len(data)
+        with translated(self.label), self._connection.cursor() as cursor:
+            with cursor.copy(f"COPY {self._into}{listed} FROM STDIN{self._where}") as copy:
+                for block in blocks:
+                    data = block if self._is_whole else _only(block, self._kept)
+                    copy.write(data)
+                    sent += len(data)
+            self.rows_kept += cursor.rowcount
         return sent
 
 

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from strongroom.decoding import decode_as
 from strongroom.errors import CollectionUnreadable
 from strongroom.format.documents import Document, Finding
 
@@ -180,12 +181,12 @@ def decode_facts(content: bytes) -> DatabaseFacts:
     """Read facts back. Raises `CollectionUnreadable` for a newer format or damaged content."""
     try:
         # The format is judged first: a newer document may hold fields that are unknown here.
-        found = msgspec.json.decode(content, type=_Format).format
+        found = decode_as(_Format, content).format
         if found > FACTS_FORMAT:
             raise CollectionUnreadable(
                 collection="database facts", detail=f"they have the newer format {found}"
             )
-        return msgspec.json.decode(content, type=DatabaseFacts)
+        return decode_as(DatabaseFacts, content)
     except msgspec.MsgspecError as error:
         raise CollectionUnreadable(collection="database facts", detail=type(error).__name__) from error
 

@@ -55,21 +55,28 @@ def captured_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
     return tuple(c for c in columns if not c.generated)
 
 
-def row_digest(columns: Sequence[Column]) -> str:
-    """Return an SQL expression of type bigint over the alias `t`, never null.
+def row_digest(columns: Sequence[Column], seed: int = 0) -> str:
+    """Return an SQL expression of type bigint over the alias `t`, never null; another seed gives another digest.
 
     The digest of a table is `coalesce(sum(<expression>), 0)`: order-free, so that it can be summed over
     extents and changed for those only that changed.
     """
     terms = ", ".join(_term(column) for column in captured_columns(columns))
-    return f"hash_record_extended(ROW({terms}), 0)"
+    return f"hash_record_extended(ROW({terms}), {seed})"
 
 
 def _term(column: Column) -> str:
-    name = "t." + quote_identifier(column.name)
-    if column.type_oid in _TEXT_LIKE:
-        # A nondeterministic collation would make different texts hash alike.
-        return f'{name}::text COLLATE pg_catalog."C"'
-    if column.type_oid in _HASH_IS_EXACT:
-        return name
-    return f'{name}::text COLLATE pg_catalog."C"'
+    return exact_value("t." + quote_identifier(column.name), column.type_oid)
+
+
+def has_exact_value(type_oid: int) -> bool:
+    """Tell whether equal values of a type have the same text, in every encoding of it that there is."""
+    return type_oid in _HASH_IS_EXACT
+
+
+def exact_value(value: str, type_oid: int) -> str:
+    """Return an SQL expression that is equal for two values of this type only if their texts are the same."""
+    if type_oid in _HASH_IS_EXACT - _TEXT_LIKE:
+        return value
+    # A nondeterministic collation would make different texts equal.
+    return f'{value}::text COLLATE pg_catalog."C"'

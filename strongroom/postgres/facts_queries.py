@@ -36,7 +36,7 @@ SELECT e.extname, e.extversion, n.nspname FROM pg_extension e
 
 SCHEMAS = """
 SELECT n.nspname, pg_get_userbyid(n.nspowner) FROM pg_namespace n
-WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+WHERE n.nspname !~ '^(pg_|strongroom_(restore|staging|rollback)$)' AND n.nspname <> 'information_schema'
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_namespace'::regclass AND d.objid = n.oid
     AND d.deptype = 'e')
 ORDER BY n.nspname

@@ -62,6 +62,8 @@ def dump_schema(
     program = find_program("pg_dump", at_least=server_major)
     excluded = _not_dumped(conninfo, snapshot, deadline)
     arguments = ["--format=custom", "--schema-only", "--no-password", f"--snapshot={snapshot}"]
+    # What a recovery keeps there while it is under way may be removed at any moment.
+    arguments += [f"--exclude-schema=strongroom_{what}" for what in ("restore", "staging", "rollback")]
     arguments += [f"--exclude-table={_pattern(schema, name)}" for schema, name, _ in excluded]
     parts: list[bytes] = []
     try:

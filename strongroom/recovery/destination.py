@@ -14,7 +14,6 @@ from strongroom.errors import (
     DestinationIsSource,
     DestinationNotEmpty,
     DestinationOlder,
-    DestinationReadOnly,
     DestinationRightMissing,
     ExtensionMissing,
     PlatformMissing,
@@ -24,6 +23,7 @@ from strongroom.postgres.connection import Connection, translated
 from strongroom.postgres.database_facts import DatabaseFacts
 from strongroom.postgres.digest import captured_columns, quote_identifier
 from strongroom.recovery.journal import SCHEMA as JOURNAL
+from strongroom.recovery.sessions import require_writable
 from strongroom.supabase.scope import (
     is_managed_schema,
     is_platform_role,
@@ -34,8 +34,7 @@ from strongroom.supabase.scope import (
 _NAMED = 5
 
 _SERVER = """
-SELECT pg_is_in_recovery(), current_setting('transaction_read_only')::bool,
-       (SELECT system_identifier::text FROM pg_control_system()),
+SELECT (SELECT system_identifier::text FROM pg_control_system()),
        (SELECT oid::int8 FROM pg_database WHERE datname = current_database()), current_database()::text,
        current_user::text, has_database_privilege(current_database(), 'CREATE')
 """
@@ -95,12 +94,9 @@ def check_destination(
 
 def _check_server(connection: Connection, manifest: Manifest) -> None:
     """Look at the server's state, at whether it is the source, and at what the role may do."""
+    require_writable(connection)
     row: tuple[Any, ...] = connection.execute(_SERVER).fetchone() or ()
-    standby, read_only, system, oid, database, role, may_create = row
-    if standby:
-        raise DestinationReadOnly(detail="it is a standby")
-    if read_only:
-        raise DestinationReadOnly(detail="its sessions are read-only")
+    system, oid, database, role, may_create = row
     if (system, oid) == (manifest.snapshot.system_identifier, manifest.snapshot.database_oid):
         raise DestinationIsSource(database=database)
     if not may_create:

@@ -39,7 +39,7 @@ def plan_restore_units(manifest: Manifest, documents: Sequence[UnitDocument]) ->
     units: list[RestoreUnitPlan] = []
     held: list[RestoreSlice] = []
     size = 0
-    target = max(UNIT_RAW_BYTES, _raw_bytes(documents) // MOST_UNITS)
+    target = max(UNIT_RAW_BYTES, _raw_bytes(manifest, documents) // MOST_UNITS)
     for index, entry in enumerate(manifest.tables):
         for piece in _slices(index, entry, documents, target):
             if held and size + piece.raw > target:
@@ -52,9 +52,10 @@ def plan_restore_units(manifest: Manifest, documents: Sequence[UnitDocument]) ->
     return tuple(units)
 
 
-def _raw_bytes(documents: Sequence[UnitDocument]) -> int:
-    """Return how much COPY text all layers hold, dead rows included."""
-    extents = (extent for document in documents for part in document.parts for extent in part.extents)
+def _raw_bytes(manifest: Manifest, documents: Sequence[UnitDocument]) -> int:
+    """Return how much COPY text all layers of the manifest's tables hold, dead rows included."""
+    places = (place for entry in manifest.tables for place in entry.parts)
+    extents = (extent for place in places for extent in documents[place.document].parts[place.part].extents)
     return sum(layer.chunk.raw for extent in extents for layer in extent.layers)
 
 

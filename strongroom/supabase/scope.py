@@ -43,7 +43,10 @@ _PLATFORM_SCHEMAS = frozenset(
         "vault",
     }
 )
-_PLATFORM_SCHEMA_PATTERN = re.compile(r"pg_.*|_?timescaledb_.*", re.DOTALL)
+# Ours too: what a restore or a recovery keeps in the database while it is under way is nobody's data.
+_PLATFORM_SCHEMA_PATTERN = re.compile(
+    r"pg_.*|_?timescaledb_.*|strongroom_(?:restore|staging|rollback)", re.DOTALL
+)
 
 # Tables with which the platform's services keep their own versions: the destination's are right for it.
 _PLATFORM_VERSIONS = frozenset(

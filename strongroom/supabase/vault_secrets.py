@@ -13,6 +13,7 @@ import msgspec
 import psycopg
 from psycopg import errors as pg
 
+from strongroom.decoding import decode_as
 from strongroom.errors import CollectionUnreadable, LimitError, StrongroomError, Transient
 from strongroom.format.documents import Finding
 from strongroom.postgres.connection import Connection, translate, translated
@@ -98,7 +99,7 @@ def _decode(content: bytes) -> list[VaultSecret]:
     if not content:
         return []
     try:
-        return msgspec.json.decode(content, type=list[VaultSecret])
+        return decode_as(list[VaultSecret], content)
     except msgspec.MsgspecError:
         # The decoder's message could quote a secret, so it is not chained.
         raise CollectionUnreadable(collection="vault secrets", detail="they are damaged") from None
