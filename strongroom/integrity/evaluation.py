@@ -11,7 +11,7 @@ import html
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,32 @@ from typing import Any
 from strongroom.errors import StrongroomError, SuitesNotEvaluated
 from strongroom.integrity.destination import DestinationSession
 from strongroom.integrity.suites import PlannedExpectation, PlannedSuite
+from strongroom.postgres.connection import translated
 
 RESULT_FORMAT = {"result_format": "BASIC", "partial_unexpected_count": 0}
 """Counts and observed values only: no row values in results or pages."""
+
+
+_COUNTS = frozenset(
+    {"element_count", "unexpected_count", "unexpected_percent", "missing_count", "missing_percent"}
+)
+_OBSERVE_COUNTS = frozenset(
+    {
+        "expect_table_row_count_to_be_between",
+        "expect_table_row_count_to_equal",
+        "expect_table_column_count_to_be_between",
+        "expect_table_column_count_to_equal",
+        "strongroom_rows_hold",
+    }
+)
+"""Types that observe a number of things, and no value."""
+
+
+# Enums and domains are found out by SQLAlchemy itself; arrays are called by their elements.
+_TYPES = """
+SELECT pg_catalog.format_type(t.oid, NULL) FROM pg_catalog.pg_type AS t
+WHERE t.typtype IN ('b', 'c', 'r', 'm') AND t.typcategory <> 'A'
+"""
 
 
 @dataclass(frozen=True)
@@ -50,8 +73,10 @@ def evaluate(
     with quiet(), _coded(session):
         context = _open_context()
         source = _open_source(context, session)
+        if any(suite.table is not None for suite in suites):
+            _name_types(source, session)
         definitions = [_define(context, source, suite) for suite in suites]
-        results = _run(context, definitions)
+        results = _run(context, definitions, {suite.name for suite in suites if suite.table is not None})
         session.raise_what_is_no_verdict()
         outcomes = _collect(suites, results)
         if data_docs is not None:
@@ -127,13 +152,35 @@ def _open_source(context: Any, session: DestinationSession) -> Any:
     return source
 
 
+def _name_types(source: Any, session: DestinationSession) -> None:
+    """Have SQLAlchemy know every type by name: a column of one that it does not know spoils its whole table."""
+    from sqlalchemy.types import UserDefinedType
+
+    class OtherType(UserDefinedType[Any]):
+        """A type that is only called by its name here."""
+
+        cache_ok = True
+
+        def __init__(self, *_: object, **__: object) -> None:
+            """Take whatever modifiers the type has."""
+
+        def get_col_spec(self, **_: object) -> str:
+            """Return a type that everything can be written as."""
+            return "text"
+
+    dialect = source.get_execution_engine().engine.dialect
+    with translated("the types"):
+        names = [name.lower() for (name,) in session.connection.execute(_TYPES)]
+    dialect.ischema_names = {**dict.fromkeys(names, OtherType), **dialect.ischema_names}
+
+
 def _define(context: Any, source: Any, suite: PlannedSuite) -> Any:
     """Make asset, batch definition, suite and validation definition for a planned suite."""
     import great_expectations as gx
 
     from strongroom.integrity.expectations import build
 
-    batch = source.add_query_asset(name=suite.name, query=suite.query).add_batch_definition("all rows")
+    batch = _add_asset(source, suite).add_batch_definition("all rows")
     expectations = [build(planned, number) for number, planned in enumerate(suite.expectations)]
     built = context.suites.add(gx.ExpectationSuite(name=suite.name, expectations=expectations))
     return context.validation_definitions.add(
@@ -141,8 +188,24 @@ def _define(context: Any, source: Any, suite: PlannedSuite) -> Any:
     )
 
 
-def _run(context: Any, definitions: list[Any]) -> dict[str, Any]:
-    """Run the checkpoint; return each suite's result by its name, and leave no traceback in the store."""
+def _add_asset(source: Any, suite: PlannedSuite) -> Any:
+    """Make the asset. Expectations of the user's need the columns of a table, which a query does not tell."""
+    if suite.table is None:
+        return source.add_query_asset(name=suite.name, query=suite.query)
+    from sqlalchemy.sql import quoted_name
+
+    schema, name = suite.table
+    # Great Expectations leaves a name alone that comes in quotes.
+    return source.add_table_asset(
+        name=suite.name, table_name=f'"{name}"', schema_name=quoted_name(schema, quote=True)
+    )
+
+
+def _run(context: Any, definitions: list[Any], own: Collection[str]) -> dict[str, Any]:
+    """Run the checkpoint; return each suite's result by its name, and leave no traceback in the store.
+
+    `own` are the suites of the user's, whose results may hold values of rows: only counts of them are kept.
+    """
     import great_expectations as gx
 
     if not definitions:
@@ -152,14 +215,28 @@ def _run(context: Any, definitions: list[Any]) -> dict[str, Any]:
     )
     results = {}
     for key, result in checkpoint.run().run_results.items():
+        is_own = result.suite_name in own
+        if is_own:
+            _forget_values(result)
         document = result.to_json_dict()
         results[document["suite_name"]] = document
-        _forget_tracebacks(context, key, result)
+        if _forget_tracebacks(result) or is_own:
+            context.validation_results_store.set(key, result)
     return results
 
 
-def _forget_tracebacks(context: Any, key: Any, result: Any) -> None:
-    """Store a result again without its tracebacks: pages show them, and they may quote what a server said."""
+def _forget_values(result: Any) -> None:
+    """Keep the counts of a result only: what was observed may be a value of a row."""
+    for evaluated in result.results:
+        kept = {name: value for name, value in evaluated.result.items() if name in _COUNTS}
+        observed = evaluated.result.get("observed_value")
+        if evaluated.expectation_config.type in _OBSERVE_COUNTS and isinstance(observed, int):
+            kept["observed_value"] = observed
+        evaluated.result = {**kept, "partial_unexpected_list": []}
+
+
+def _forget_tracebacks(result: Any) -> bool:
+    """Take the tracebacks out of a result: pages show them, and they may quote what a server said."""
     touched = False
     for evaluated in result.results:
         if _raised(evaluated.exception_info):
@@ -169,8 +246,7 @@ def _forget_tracebacks(context: Any, key: Any, result: Any) -> None:
                 "exception_traceback": "",
                 "exception_message": "This expectation could not be evaluated.",
             }
-    if touched:
-        context.validation_results_store.set(key, result)
+    return touched
 
 
 def _raised(information: dict[str, Any]) -> bool:
@@ -208,4 +284,13 @@ def _outcome(planned: PlannedExpectation, result: dict[str, Any]) -> Outcome:
     observed = result["result"].get("observed_value")
     if isinstance(observed, str):
         observed = html.unescape(observed)
+    if observed is None and planned.own is not None:
+        observed = _shortfall(result["result"])
     return Outcome(planned, bool(result["success"]) and not raised, observed, raised)
+
+
+def _shortfall(counts: dict[str, Any]) -> str:
+    """Say how many rows are not as the user expects, where Great Expectations counted them."""
+    if "unexpected_count" in counts:
+        return f"{counts['unexpected_count']} of {counts.get('element_count', '?')} rows are not so"
+    return "it does not hold"

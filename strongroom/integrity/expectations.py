@@ -73,6 +73,24 @@ class AnswerMetric(TableMetricProvider):
         return [list(row) for row in rows]
 
 
+class CountMetric(TableMetricProvider):
+    """The one number that a query returns. The query may hold a user's own words: nothing in it is a parameter."""
+
+    metric_name = "strongroom.count"
+    value_keys = ("sql",)
+
+    @_answer
+    def _sqlalchemy(
+        cls,  # noqa: N805 - GX makes it a class method
+        execution_engine: Any,
+        metric_value_kwargs: dict[str, Any],
+        **_: Any,
+    ) -> Any:
+        # The line end keeps a comment at the end of a user's query from taking the parenthesis with it.
+        query = sa.select(sa.literal_column(f"({metric_value_kwargs['sql']}\n)").label("counted"))
+        return execution_engine.execute_query(query).scalar()
+
+
 class ExpectTableDigestToEqual(BatchExpectation):
     """Expect the sum of the row digests to equal the baseline's."""
 
@@ -120,11 +138,54 @@ class AnsweredExpectation(BatchExpectation):
         return {"success": success, "result": {"observed_value": observed}}
 
 
-class ExpectCountToBeZero(AnsweredExpectation):
+class CountedExpectation(BatchExpectation):
+    """Base of the expectations about one number that a query returns."""
+
+    sql: str
+
+    metric_dependencies: ClassVar[tuple[str, ...]] = ("strongroom.count",)
+    success_keys: ClassVar[tuple[str, ...]] = ("sql",)
+    args_keys: ClassVar[tuple[str, ...]] = ("sql",)
+
+    def _holds(self, count: int) -> bool:
+        """Return whether the number is as expected."""
+        raise NotImplementedError
+
+    def _validate(self, metrics: dict[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
+        count = metrics.get("strongroom.count")
+        # True is an int to Python, and a query that asks whether, not how many, is a mistake.
+        if not isinstance(count, int) or isinstance(count, bool):
+            return {"success": False, "result": {"observed_value": None}}
+        return {"success": self._holds(count), "result": {"observed_value": count}}
+
+
+class ExpectCountToBeZero(CountedExpectation):
     """Base of the expectations that count what must not exist."""
 
-    def _judge(self, answer: list[list[Any]]) -> tuple[bool, Any]:
-        return answer == [[0]], answer[0][0] if answer else None
+    def _holds(self, count: int) -> bool:
+        return count == 0
+
+
+class ExpectCountToReach(CountedExpectation):
+    """Expect at least so many rows."""
+
+    least: int
+
+    def _holds(self, count: int) -> bool:
+        return count >= self.least
+
+
+class ExpectNoNulls(ExpectCountToBeZero):
+    """Expect no row to have a null, where the rows are not those of the batch."""
+
+
+class StrongroomRowsHold(ExpectCountToBeZero):
+    """Expect a query of the user's to count no row: see `docs/expectations.md`.
+
+    In JSON its type is `strongroom_rows_hold`. `after_commit` says that it cannot be asked of staged rows.
+    """
+
+    after_commit: bool = False
 
 
 class ExpectUniqueKeyToHold(ExpectCountToBeZero):
@@ -170,6 +231,19 @@ class ExpectSequencePositionToEqual(AnsweredExpectation):
         return answer == [[self.last_value, self.is_called]], observed
 
 
+class ExpectAnswerToEqual(AnsweredExpectation):
+    """Expect the rows of an answer to be these, in any order; `is_all` unless there may be more."""
+
+    expected: list[list[str]]
+    is_all: bool = True
+
+    def _judge(self, answer: list[list[Any]]) -> tuple[bool, Any]:
+        missing = [row for row in self.expected if row not in answer]
+        surplus = [row for row in answer if row not in self.expected] if self.is_all else []
+        differing = [f"lacks {row[0]}" for row in missing] + [f"has {row[0]}" for row in surplus]
+        return not differing, markup("; ".join(differing) or "as expected")
+
+
 KINDS: dict[Question, type[Any]] = {
     "row-count": ExpectTableRowCountToEqual,
     "data-loss": ExpectTableRowCountToBeBetween,
@@ -181,13 +255,27 @@ KINDS: dict[Question, type[Any]] = {
     "foreign-key": ExpectForeignKeyToHold,
     "sequence-position": ExpectSequencePositionToEqual,
     "sequence-ahead": ExpectSequenceToBeAhead,
+    "rows-kept": ExpectCountToReach,
+    "rows-lost": ExpectCountToReach,
+    "row-security": ExpectAnswerToEqual,
+    "policy-expressions": ExpectAnswerToEqual,
 }
 """Which expectation answers which question."""
 
 
 def build(planned: PlannedExpectation, number: int) -> Any:
     """Make the expectation for a plan; `number` is found again in the result's metadata."""
-    return KINDS[planned.question](
+    if planned.own is not None:
+        # What the user wrote into `meta` and `notes` stays in the user's file.
+        changes = {
+            "meta": {"number": number},
+            "notes": None,
+            "id": None,
+            "description": markup(planned.sentence),
+        }
+        return planned.own.copy(update={**planned.parameters, **changes})
+    kind = ExpectNoNulls if planned.question == "not-null" and "sql" in planned.parameters else None
+    return (kind or KINDS[planned.question])(
         **planned.parameters,
         severity=planned.severity,
         description=markup(planned.sentence),

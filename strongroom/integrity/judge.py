@@ -8,14 +8,21 @@ For instance:
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from strongroom.deadline import Deadline
 from strongroom.errors import IntegrityFailed, StrongroomError, SuitesNotEvaluated
-from strongroom.format.documents import Finding, SequenceState, Severity, TableEntry
-from strongroom.integrity.destination import open_destination, read_equality, refuse_blind_role
+from strongroom.format.documents import Finding, Manifest, SequenceState, Severity, TableEntry
+from strongroom.integrity.destination import (
+    DestinationSession,
+    open_destination,
+    read_equality,
+    refuse_blind_role,
+)
 from strongroom.integrity.evaluation import Outcome, SuiteOutcome, evaluate
-from strongroom.integrity.suites import Policy, plan_suites
+from strongroom.integrity.row_security import plan_row_security
+from strongroom.integrity.suites import PlannedSuite, Policy, plan_suites
 from strongroom.operations.messages import IntegrityReport, SuiteResult
 
 _ORDER = ("", "info", "warning", "critical")
@@ -32,8 +39,23 @@ _ADVICE = {
     "unique-key": "The key is gone or not valid, and several rows share a value.",
     "foreign-key": "The constraint is gone or not valid, and rows refer to nothing.",
     "sequence-position": "Set the sequence with setval() to the expected position.",
+    "rows-kept": "Rows that came in are gone again: find out what deletes them.",
+    "rows-lost": "Rows that came in are gone again: find out what deletes them.",
+    "row-security": "Others may see or change rows that they could not: set row security and policies as expected.",
+    "policy-expressions": "A policy lets in other rows than it did: compare it with the one in the backup.",
+    "own": "Your own expectation does not hold of these rows: look at them, or choose another recovery point.",
     "sequence-ahead": "The next insert may collide; set the sequence with setval() beyond the largest value.",
 }
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What every judgement is made under. `expectations` is the folder of the user's own suites, if there is one."""
+
+    deadline: Deadline
+    max_data_loss_percent: float
+    data_docs: Path | None = None
+    expectations: Path | None = None
 
 
 def judge(
@@ -53,24 +75,81 @@ def judge(
     `RoleSeesNoRows`, `SuitesNotEvaluated`, `DataDocsNotWritten`, `DeadlineExceeded`, and what connecting
     raises. The first use in a process imports Great Expectations, which takes seconds.
     """
-    if not tables:
-        raise SuitesNotEvaluated(reason="the backup has no tables, so there is nothing to judge by")
+    _require_tables(tables)
     policy = Policy(exact=exact, max_data_loss_percent=max_data_loss_percent)
     with open_destination(conninfo, deadline) as session:
         refuse_blind_role(session, tables)
         suites = plan_suites(tables, sequences, policy, read_equality(session))
-        outcomes = evaluate(session, suites, data_docs)
-    return _report(backup, outcomes, session.failures, data_docs)
+        return judge_suites(session, backup, suites, data_docs)
 
 
-def require_passed(report: IntegrityReport) -> None:
-    """Raise `IntegrityFailed` unless the report passed."""
+def judge_restored(
+    conninfo: Mapping[str, str], manifest: Manifest, terms: Terms, archive: bytes
+) -> IntegrityReport:
+    """Compare a database that was restored from empty with its backup: as `judge`, and more.
+
+    What is compared as well are the policies in the schema archive (empty: nobody may read it here, which is a
+    finding), and the user's own suites. Raises `ExpectationsUnusable` as well, for one that says something about a
+    table which the backup does not have.
+    """
+    _require_tables(manifest.tables)
+    findings = () if archive else (_POLICIES_NOT_COMPARED,)
+    policy = Policy(exact=True, max_data_loss_percent=terms.max_data_loss_percent)
+    with open_destination(conninfo, terms.deadline) as session:
+        refuse_blind_role(session, manifest.tables)
+        suites = [*plan_suites(manifest.tables, manifest.sequences, policy, read_equality(session))]
+        if archive:
+            majors = {
+                manifest.snapshot.server_version // 10000,
+                session.connection.info.server_version // 10000,
+            }
+            suites += plan_row_security(archive, same_version=len(majors) == 1)
+        if terms.expectations is not None:
+            # Late: it imports Great Expectations.
+            from strongroom.integrity.own_judging import plan_restored
+
+            suites += plan_restored(session, terms.expectations, manifest)
+        return judge_suites(session, manifest.id, suites, terms.data_docs, findings)
+
+
+_POLICIES_NOT_COMPARED = Finding(
+    severity="info",
+    code="integrity-policies-not-compared",
+    object="row security",
+    observed="the schema of the backup cannot be read here, or is not in it",
+    advice="Judge where recovery.pem and its passphrase are, to have policies compared as well.",
+)
+
+
+def _require_tables(tables: Sequence[TableEntry]) -> None:
+    if not tables:
+        raise SuitesNotEvaluated(reason="the backup has no tables, so there is nothing to judge by")
+
+
+def judge_suites(
+    session: DestinationSession,
+    backup: str,
+    suites: Sequence[PlannedSuite],
+    data_docs: Path | None,
+    findings: Sequence[Finding] = (),
+) -> IntegrityReport:
+    """Evaluate planned suites in a session and sum up; `findings` of the planning are added to the report."""
+    outcomes = evaluate(session, suites, data_docs)
+    return _report(backup, outcomes, session.failures, data_docs, findings)
+
+
+def require_passed(report: IntegrityReport, failure: type[IntegrityFailed] = IntegrityFailed) -> None:
+    """Raise `IntegrityFailed`, or what stands for it where the rows are not a restored database's, unless it passed.
+
+    Its message names the gravest findings; what is only for information is no reason.
+    """
     if not report.passed:
-        raise IntegrityFailed(
+        grave = [finding for finding in report.findings if finding.severity != "info"]
+        raise failure(
             backup=report.backup,
             failed=sum(suite.failed for suite in report.suites),
             expectations=sum(suite.expectations for suite in report.suites),
-            first="; ".join(f"{finding.object}: {finding.code}" for finding in report.findings[:3]),
+            first="; ".join(f"{finding.object}: {finding.code}" for finding in grave[:3]),
         )
 
 
@@ -79,8 +158,9 @@ def _report(
     outcomes: Sequence[SuiteOutcome],
     failures: Sequence[StrongroomError],
     data_docs: Path | None,
+    planning: Sequence[Finding],
 ) -> IntegrityReport:
-    findings = [*_findings(outcomes), *_refusals(failures)]
+    findings = [*_findings(outcomes), *_refusals(failures), *planning]
     suites = tuple(_suite_result(outcome) for outcome in outcomes)
     expected, observed, lost = _rows(outcomes)
     return IntegrityReport(
@@ -121,7 +201,7 @@ def _rows(outcomes: Sequence[SuiteOutcome]) -> tuple[int, int, int]:
     expected = observed = lost = 0
     for outcome in outcomes:
         for answer in outcome.outcomes:
-            if answer.planned.question == "row-count":
+            if answer.planned.question in {"row-count", "rows-kept"}:
                 counted = answer.observed if isinstance(answer.observed, int) else 0
                 expected += outcome.suite.rows
                 observed += counted

@@ -59,10 +59,15 @@ def not_null_flag(number: int) -> str:
     return f"null_{number}"
 
 
-def measured_rows(table: TableFacts) -> str:
+def own_rows(table: TableFacts) -> str:
+    """Return where a table's own rows are, as FROM takes it. `ONLY`, since children are tables of their own."""
+    return f"ONLY {relation(table.schema, table.name)}"
+
+
+def measured_rows(table: TableFacts, source: str = "") -> str:
     """Return the query behind a table's batch: for each row its digest and which not-null columns are null.
 
-    The server evaluates only what an aggregate asks for. `ONLY`, since children are tables of their own.
+    The server evaluates only what an aggregate asks for. `source` is where the rows are, if not in the table.
     """
     flags = [
         # Not `IS NULL`, which is also true of a composite whose fields are all null.
@@ -71,7 +76,20 @@ def measured_rows(table: TableFacts) -> str:
         if column.not_null
     ]
     expressions = inert(row_digest(table.columns)) + " AS digest" + "".join(flags)
-    return f"SELECT {expressions} FROM ONLY {relation(table.schema, table.name)} AS t"
+    return f"SELECT {expressions} FROM {source or own_rows(table)} AS t"
+
+
+def null_rows(table: TableFacts, column: str, source: str = "") -> str:
+    """Return a query that counts the rows with a null in `column`."""
+    return (
+        f"SELECT count(*) FROM {source or own_rows(table)} AS t"
+        f" WHERE t.{identifier(column)} IS NOT DISTINCT FROM NULL"
+    )
+
+
+def counted_rows(source: str) -> str:
+    """Return a query that counts the rows that are at `source`."""
+    return f"SELECT count(*) FROM {source} AS t"
 
 
 def listed_columns(table: TableFacts) -> str:
@@ -85,7 +103,7 @@ def listed_columns(table: TableFacts) -> str:
     )
 
 
-def duplicated_keys(table: TableFacts, key: UniqueKey) -> str:
+def duplicated_keys(table: TableFacts, key: UniqueKey, source: str = "") -> str:
     """Return a query that counts the values of `key` that more than one row has.
 
     Grouping uses the type's own equality and takes nulls as equal; where nulls are distinct, a key with a
@@ -94,15 +112,30 @@ def duplicated_keys(table: TableFacts, key: UniqueKey) -> str:
     columns = [f"t.{identifier(name)}" for name in key.columns]
     present = "" if key.nulls_not_distinct else _all_present(columns)
     return (
-        f"SELECT count(*) FROM (SELECT FROM ONLY {relation(table.schema, table.name)} AS t{present}"
+        f"SELECT count(*) FROM (SELECT FROM {source or own_rows(table)} AS t{present}"
         f" GROUP BY {', '.join(columns)} HAVING count(*) > 1) AS duplicated"
     )
 
 
-def orphaned_rows(table: TableFacts, key: ForeignKey, *, partitioned: bool, equality: Equality) -> str:
+def referred_rows(key: ForeignKey, *, partitioned: bool) -> str:
+    """Return where the rows are that a key refers to: the root of partitions has none of its own."""
+    place = relation(key.to_schema, key.to_table)
+    return place if partitioned else f"ONLY {place}"
+
+
+def orphaned_rows(
+    table: TableFacts,
+    key: ForeignKey,
+    *,
+    partitioned: bool,
+    equality: Equality,
+    source: str = "",
+    referred: str = "",
+) -> str:
     """Return a query that counts the rows that refer to nothing (MATCH SIMPLE: a null refers to nothing).
 
     `partitioned` tells that the referenced table is the root of partitions, which has no rows of its own.
+    `source` and `referred` are where the rows of either side are, if not in their tables.
     """
     child = [f"t.{identifier(name)}" for name in key.columns]
     parent = [f"r.{identifier(name)}" for name in key.to_columns]
@@ -110,10 +143,10 @@ def orphaned_rows(table: TableFacts, key: ForeignKey, *, partitioned: bool, equa
         f"{there} {_equals(table, key, place, equality)} {here}"
         for place, (here, there) in enumerate(zip(child, parent, strict=True))
     )
-    only = "" if partitioned else "ONLY "
     return (
-        f"SELECT count(*) FROM ONLY {relation(table.schema, table.name)} AS t{_all_present(child)}"
-        f" AND NOT EXISTS (SELECT FROM {only}{relation(key.to_schema, key.to_table)} AS r WHERE {matches})"
+        f"SELECT count(*) FROM {source or own_rows(table)} AS t{_all_present(child)}"
+        f" AND NOT EXISTS (SELECT FROM {referred or referred_rows(key, partitioned=partitioned)} AS r"
+        f" WHERE {matches})"
     )
 
 

@@ -18,15 +18,16 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from strongroom.format.documents import SequenceState, TableEntry, TableFacts
+from strongroom.format.documents import ForeignKey, SequenceState, TableEntry, TableFacts
 from strongroom.integrity.measurements import (
     Equality,
     duplicated_keys,
     listed_columns,
     measured_rows,
     not_null_flag,
+    null_rows,
     orphaned_rows,
     sequence_behind,
     sequence_position,
@@ -44,6 +45,11 @@ Question = Literal[
     "foreign-key",
     "sequence-position",
     "sequence-ahead",
+    "rows-kept",
+    "rows-lost",
+    "row-security",
+    "policy-expressions",
+    "own",
 ]
 
 _INTEGERS = frozenset({20, 21, 23})
@@ -74,6 +80,8 @@ class PlannedExpectation:
     expected: str
     parameters: Mapping[str, object]
     severity: Weight = "critical"
+    own: Any = None
+    """The user's own expectation, made by the user's suite; `parameters` then replace some of its fields."""
 
 
 def markup(text: str) -> str:
@@ -90,6 +98,8 @@ class PlannedSuite:
     query: str
     expectations: tuple[PlannedExpectation, ...]
     rows: int = 0
+    table: tuple[str, str] | None = None
+    """Schema and name of the table that is the batch instead of the query: for expectations of the user's."""
 
 
 def plan_suites(
@@ -102,8 +112,8 @@ def plan_suites(
     known = {(entry.facts.schema, entry.facts.name): entry.facts for entry in tables}
     suites = [
         PlannedSuite(
-            name=_file_name(number, _title(entry.facts)),
-            title=_title(entry.facts),
+            name=file_name(number, title_of(entry.facts)),
+            title=title_of(entry.facts),
             query=measured_rows(entry.facts),
             expectations=_table_expectations(entry, policy, known, equality or {}),
             rows=entry.rows,
@@ -111,16 +121,17 @@ def plan_suites(
         for number, entry in enumerate(tables, 1)
     ]
     if sequences:
-        planned = tuple(e for sequence in sequences for e in _sequence_expectations(sequence, policy, known))
+        planned = tuple(e for sequence in sequences for e in sequence_expectations(sequence, policy, known))
         suites.append(PlannedSuite("sequences", "sequences", _ALL_SEQUENCES, planned))
     return tuple(suites)
 
 
-def _title(table: TableFacts) -> str:
+def title_of(table: TableFacts) -> str:
+    """Return what the suite of a table is called."""
     return f"{table.schema}.{table.name}"
 
 
-def _file_name(number: int, title: str) -> str:
+def file_name(number: int, title: str) -> str:
     """Return a name that is unique by its number, whatever the file system thinks of the title."""
     return f"{number:04d}-" + re.sub(r"[^A-Za-z0-9_]+", "-", title)[:80].strip("-")
 
@@ -128,16 +139,19 @@ def _file_name(number: int, title: str) -> str:
 def _table_expectations(
     entry: TableEntry, policy: Policy, known: Collection[tuple[str, str]], equality: Equality
 ) -> tuple[PlannedExpectation, ...]:
+    shape: Weight = "warning" if entry.facts.managed else "critical"
     return (
-        *_row_expectations(entry, policy),
-        *_column_expectations(entry.facts),
-        *_key_expectations(entry.facts, known, equality),
+        *row_expectations(entry, policy),
+        *column_expectations(entry.facts, shape),
+        *null_expectations(entry.facts),
+        *unique_expectations(entry.facts),
+        *foreign_expectations(entry.facts, known, equality),
     )
 
 
-def _row_expectations(entry: TableEntry, policy: Policy) -> list[PlannedExpectation]:
+def row_expectations(entry: TableEntry, policy: Policy) -> list[PlannedExpectation]:
     """Plan what must hold of a table's rows as a whole."""
-    subject = _title(entry.facts)
+    subject = title_of(entry.facts)
     least = math.ceil(entry.rows * (1 - policy.max_data_loss_percent / 100))
     return [
         PlannedExpectation(
@@ -166,14 +180,15 @@ def _row_expectations(entry: TableEntry, policy: Policy) -> list[PlannedExpectat
     ]
 
 
-def _column_expectations(table: TableFacts) -> list[PlannedExpectation]:
-    """Plan what must hold of a table's columns."""
-    subject = _title(table)
-    shape: Weight = "warning" if table.managed else "critical"
+def column_expectations(
+    table: TableFacts, shape: Weight, place: TableFacts | None = None
+) -> list[PlannedExpectation]:
+    """Plan what must hold of a table's columns; `place` is where they are looked up, if elsewhere."""
+    subject = title_of(table)
     names = [column.name for column in table.columns]
     types = [column.type for column in table.columns]
-    listed = listed_columns(table)
-    planned = [
+    listed = listed_columns(place or table)
+    return [
         PlannedExpectation(
             "columns",
             subject,
@@ -191,39 +206,62 @@ def _column_expectations(table: TableFacts) -> list[PlannedExpectation]:
             shape,
         ),
     ]
-    planned += [
+
+
+def null_expectations(table: TableFacts, source: str = "") -> list[PlannedExpectation]:
+    """Plan that no not-null column has a null: by the batch's flags, or by counting the rows at `source`."""
+    subject = title_of(table)
+    return [
         PlannedExpectation(
             "not-null",
             f"{subject}.{column.name}",
             f"No row of {subject} has a null in {column.name}.",
             "0",
-            {"flag": not_null_flag(column.number)},
+            {"sql": null_rows(table, column.name, source)}
+            if source
+            else {"flag": not_null_flag(column.number)},
         )
         for column in table.columns
         if column.not_null
     ]
-    return planned
 
 
-def _key_expectations(
-    table: TableFacts, known: Collection[tuple[str, str]], equality: Equality
-) -> list[PlannedExpectation]:
-    """Plan what must hold of a table's unique and foreign keys."""
-    subject = _title(table)
-    planned = [
+def unique_expectations(table: TableFacts, source: str = "") -> list[PlannedExpectation]:
+    """Plan that no two rows share a unique key."""
+    subject = title_of(table)
+    return [
         PlannedExpectation(
             "unique-key",
             f"{subject} ({key.name})",
             f"No two rows of {subject} have the same {', '.join(key.columns)}.",
             "0",
-            {"sql": duplicated_keys(table, key)},
+            {"sql": duplicated_keys(table, key, source)},
         )
         for key in table.unique_keys
     ]
+
+
+def foreign_expectations(
+    table: TableFacts,
+    known: Collection[tuple[str, str]],
+    equality: Equality,
+    source: str = "",
+    referred: Mapping[ForeignKey, str] | None = None,
+) -> list[PlannedExpectation]:
+    """Plan that every row refers to one that is there: in its table, or where `referred` says."""
+    subject = title_of(table)
+    planned = []
     for key in table.foreign_keys:
         # Every plain table is in the manifest, so what is not is the root of partitions.
         partitioned = (key.to_schema, key.to_table) not in known
-        sql = orphaned_rows(table, key, partitioned=partitioned, equality=equality)
+        sql = orphaned_rows(
+            table,
+            key,
+            partitioned=partitioned,
+            equality=equality,
+            source=source,
+            referred=(referred or {}).get(key, ""),
+        )
         sentence = f"Every {', '.join(key.columns)} of {subject} exists in {key.to_schema}.{key.to_table}."
         planned.append(
             PlannedExpectation("foreign-key", f"{subject} ({key.name})", sentence, "0", {"sql": sql})
@@ -231,7 +269,7 @@ def _key_expectations(
     return planned
 
 
-def _sequence_expectations(
+def sequence_expectations(
     sequence: SequenceState, policy: Policy, known: Mapping[tuple[str, str], TableFacts]
 ) -> list[PlannedExpectation]:
     """Plan what must hold of a sequence: its position, and that it is ahead of the column it feeds."""
