@@ -37,7 +37,22 @@ def begin_restore(settings: Settings, request: BeginRestore, context: Context) -
         tables=len(manifest.tables),
         rows=sum(entry.rows for entry in manifest.tables),
         units=tuple(_brief(manifest, unit) for unit in plan_restore_units(manifest, documents)),
-        findings=(*findings, *_delay(settings, manifest, context)),
+        findings=(*findings, *warn_of_emergency(request, manifest), *_delay(settings, manifest, context)),
+    )
+
+
+def warn_of_emergency(request: BeginRestore, manifest: Manifest) -> tuple[Finding, ...]:
+    """Say that the newest backup is the one which a recovery in place began with: it holds what was to be repaired."""
+    if request.backup != "latest" or manifest.backup_class != "emergency":
+        return ()
+    return (
+        Finding(
+            severity="warning",
+            code="latest-is-emergency",
+            object=manifest.id,
+            observed="the newest backup was taken before a recovery in place, and holds what that was to repair",
+            advice="If the state before the damage is wanted, restore an earlier backup by its id.",
+        ),
     )
 
 
