@@ -10,12 +10,12 @@ from blocks.repository import BackupRepository
 from blocks.source import SupabaseSource
 from strongroom.config import (
     BackupSettings,
-    RecoverySettings,
     RetentionSettings,
     Settings,
     VerificationSettings,
     parse_settings,
 )
+from strongroom.recovery_settings import RecoverySettings
 
 
 class StrongroomSettings(Block):

@@ -13,7 +13,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from deployments.drill_command_line import register_drill
 from deployments.location_command_line import Backup, Config, Debug, Json, PassphraseFile, register
+from deployments.recovery_command_line import register as register_recoveries
 from strongroom.errors import CommandMisused
 from strongroom.terminal import (
     DONE,
@@ -145,12 +147,31 @@ def list_(
 
 
 @app.command()
-def show(backup: Backup, config: Config = None, as_json: Json = False, debug: Debug = False) -> int:
-    """Show everything about one backup; the recovery key is not needed."""
+def show(
+    backup: Annotated[
+        str,
+        typer.Argument(metavar="ID|latest|FILE", help="A backup from `strongroom list`, or a plan's file."),
+    ],
+    config: Config = None,
+    as_json: Json = False,
+    debug: Debug = False,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan", help="The plan in this file, or the one of a complete failure from this backup."
+        ),
+    ] = False,
+) -> int:
+    """Show everything about one backup, or a recovery plan; the recovery key is not needed."""
 
     def work(answer: Answer) -> None:
         from deployments.looking import show_backup
 
+        if plan:
+            from deployments.recovery_commands import show_plan
+
+            show_plan(answer, config, backup)
+            return
         show_backup(answer, find_settings(config, os.environ), check_backup_name(backup))
 
     return _run(work, as_json=as_json, debug=debug)
@@ -294,6 +315,8 @@ def _use_passphrase_file(file: Path | None) -> None:
 
 
 register(app, _run, _use_passphrase_file)
+register_recoveries(app, _run, _use_passphrase_file)
+register_drill(app, _run, _use_passphrase_file)
 
 
 if __name__ == "__main__":

@@ -214,14 +214,16 @@ class Demo:
         self._prove("the backup can be read: every chunk opens", report.passed, seen)
 
     def _recover(self, dsn: str) -> RecoveryReport:
-        from flows.recovery import recover
+        from flows.recovery import recover, restored
 
         os.environ["STRONGROOM_DESTINATION_URL"] = dsn
         docs = str(self._folder / "data-docs")
+
+        async def start() -> RecoveryReport:
+            return restored(await recover(str(self._configuration), "latest", data_docs=docs))
+
         with self._step("recover, and run the suites"):
-            return run_flow(
-                lambda: recover(str(self._configuration), "latest", data_docs=docs), self._watcher
-            )
+            return run_flow(start, self._watcher)
 
     def _destroy(self, server: EmbeddedPostgres) -> None:
         data = server.data_directory

@@ -85,10 +85,10 @@ def run_restore(answer: Answer, config: Path | None, backup: str, *, debug: bool
     _provide_passphrase(settings)
     prepare_prefect(debug=debug)
 
-    def start() -> Coroutine[Any, Any, RecoveryReport]:
-        from flows.recovery import recover
+    async def start() -> RecoveryReport:
+        from flows.recovery import recover, restored
 
-        return recover(configuration=configuration_of(config), backup=backup)
+        return restored(await recover(configuration=configuration_of(config), backup=backup))
 
     with Watcher("starting Prefect") as watcher:
         try:

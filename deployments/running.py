@@ -58,6 +58,16 @@ def run_flow(start: Callable[[], Coroutine[Any, Any, Value]], watcher: Watcher) 
         raise KeyboardInterrupt from error
 
 
+def pages_address() -> str:
+    """Return where Prefect's pages are while a flow runs: those of its server, or of the temporary one."""
+    from prefect.server.api.server import SubprocessASGIServer
+    from prefect.settings import get_current_settings
+
+    settings = get_current_settings()
+    api = settings.api.url or SubprocessASGIServer().api_url
+    return settings.ui_url or str(api).removesuffix("/").removesuffix("/api")
+
+
 def stop_temporary_server() -> None:
     """Stop the server that `run_flow` has started, if it has; the end of the process stops it too."""
     if "prefect.server.api.server" in sys.modules:

@@ -75,7 +75,8 @@ def deployments(settings: Settings, configuration: str) -> "list[RunnerDeploymen
     from prefect.types.entrypoint import EntrypointType
 
     from flows.backup import back_up
-    from flows.recovery import recover
+    from flows.drill import rehearse
+    from flows.recovery import recover, roll_back
     from flows.repair import mend
     from flows.replication import copy_backups
     from flows.retention import clean_up
@@ -91,7 +92,9 @@ def deployments(settings: Settings, configuration: str) -> "list[RunnerDeploymen
         (clean_up, "retention", timedelta(days=1), {"dry_run": False}),
         (copy_backups, "replication", None, {}),
         (mend, "repair", None, {"dry_run": False}),
-        (recover, "recovery", None, {}),
+        (recover, "recovery", None, {"backup": ""}),
+        (roll_back, "rollback", None, {}),
+        (rehearse, "drill", timedelta(days=30), {"mutation": True}),
     )
     described = [
         flow.to_deployment(

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElap
 from rich.progress import Progress as Bar
 
 from deployments.printing import console_on, number, plain
+from deployments.recovery_printing import sentence_of_recovery
 from flows.wording import duration, size
 from strongroom.operations.context import Progress
 from strongroom.operations.location_messages import (
@@ -33,6 +34,7 @@ from strongroom.operations.messages import (
     UnitReport,
     VerificationReport,
 )
+from strongroom.recovery.planning.wording import counted
 
 Report = TypeVar("Report", bound=Message)
 
@@ -116,13 +118,13 @@ def sentence(report: Message) -> str:
             )
         case PlanReport():
             line = (
-                f"{report.kind} backup {report.backup} ({report.reason}): {report.tables} tables, "
-                f"{len(report.units)} units"
+                f"{report.kind} backup {report.backup} ({report.reason}): {counted(report.tables, 'table')}, "
+                f"{counted(len(report.units), 'unit')}"
             )
         case UnitReport():
             totals = report.totals
             line = (
-                f"captured unit {report.unit}: {number(totals.rows)} rows, {size(totals.bytes_moved)} moved, "
+                f"captured unit {report.unit}: {counted(totals.rows, 'row')}, {size(totals.bytes_moved)} moved, "
                 f"{size(totals.bytes_stored)} stored"
             )
         case BackupReport():
@@ -131,15 +133,15 @@ def sentence(report: Message) -> str:
             proven = "proven" if report.passed else "NOT PROVEN"
             line = f"verified the {report.level} of {report.backup}: {proven}, score {report.score}"
         case RestorePlanReport():
-            line = f"restoring {report.backup}: {number(report.rows)} rows in {report.tables} tables"
+            line = f"restoring {report.backup}: {counted(report.rows, 'row')} in {counted(report.tables, 'table')}"
         case RestoreStepReport():
-            rows = f", {number(report.rows)} rows" if report.rows else ""
+            rows = f", {counted(report.rows, 'row')}" if report.rows else ""
             line = f"restored {plain(report.step)}{rows} in {duration(report.seconds)}"
         case IntegrityReport():
             passed = sum(suite.passed for suite in report.suites)
             line = f"judged the restored data: {passed} of {len(report.suites)} suites passed"
         case _:
-            line = _sentence_of_locations(report)
+            line = _sentence_of_locations(report) or sentence_of_recovery(report)
     return line
 
 

@@ -82,4 +82,5 @@ async def progress_shown(key: str, description: str) -> AsyncIterator[Board]:
         yield board
     finally:
         showing.cancel()
-    await aupdate_progress_artifact(artifact, progress=100.0)
+    with contextlib.suppress(Exception):
+        await aupdate_progress_artifact(artifact, progress=100.0)

@@ -31,6 +31,7 @@ from typing import BinaryIO, NoReturn, TypeAlias, get_type_hints
 import msgspec
 
 from strongroom.deadline import Deadline
+from strongroom.decoding import decode_as
 from strongroom.errors import OperationUnknown, StrongroomError, WorkCancelled
 from strongroom.operations.context import Context, Progress
 from strongroom.operations.messages import Message
@@ -135,7 +136,7 @@ class Channel:
             if line == RELEASE_LINE:
                 self._released.set()
             else:
-                self._waiting.put(msgspec.json.decode(line, type=Order))
+                self._waiting.put(decode_as(Order, line))
         # No parent holds the other end any more. A signal to the process may reach any of its threads, and
         # would then not wake the main one out of a system call.
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
@@ -178,7 +179,7 @@ def _perform(order: Order, channel: Channel) -> Message:
     operation = find_operation(order.operation)
     takes = get_type_hints(operation)
     settings = takes["settings"].from_child(bytes(order.settings))
-    request = msgspec.json.decode(order.request, type=takes["request"])
+    request = decode_as(takes["request"], order.request)
     deadline = _deadline(order)
     context = Context(
         deadline=deadline,

@@ -22,6 +22,7 @@ import msgspec
 
 from strongroom.child import GRACE_SECONDS, RELEASE_LINE, Failure, Line, Order
 from strongroom.deadline import Deadline
+from strongroom.decoding import decode_as
 from strongroom.errors import ChildDied, ChildFailed, DeadlineExceeded, StrongroomError, WorkCancelled
 from strongroom.operations.context import Progress
 from strongroom.operations.messages import Message
@@ -93,7 +94,7 @@ class Worker:
         """Return the next line from the process; None when there will be no more."""
         with self._reading:
             data = b"" if self._closed else _pipe(self._process.stdout).readline()
-        return msgspec.json.decode(data, type=Line) if data else None
+        return decode_as(Line, data) if data else None
 
     def wait(self) -> int:
         """Wait for the end of the process and return its status, negative after a signal."""
@@ -253,7 +254,7 @@ class Child(Generic[Answer]):
         worker = self.start()
         while (line := worker.next_line()) is not None:
             if line.announce:
-                return msgspec.json.decode(line.announce, type=self._answer)
+                return decode_as(self._answer, line.announce)
             if line.error is not None:
                 raise self._revived(line.error, worker)
         raise self._death(worker)
@@ -268,7 +269,7 @@ class Child(Generic[Answer]):
                 if line.error is not None:
                     raise self._revived(line.error, worker)
                 if line.result:
-                    report = msgspec.json.decode(line.result, type=self._answer)
+                    report = decode_as(self._answer, line.result)
                     self._give_back()
                     return report
             raise self._death(worker)

@@ -9,7 +9,7 @@ from tasks.work import Work, options
 @task(
     name="verify backup",
     task_run_name="verify the {request.level} of {request.backup}",
-    **options("verification"),
+    **options(),
 )
 async def verify_backup(work: Work, request: VerifyBackup) -> VerificationReport:
     """Verify one backup to a level."""

@@ -1,6 +1,7 @@
 """A Prefect server for the session, and sources whose engine is `tests.flows.fake_backup`."""
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class FakeSource:
         """Return the processes that still run after at most so many seconds."""
         end = time.monotonic() + seconds
         while True:
-            running = [pid for pid in fake_backup.pids(self.folder) if _runs(pid)]
+            running = [pid for pid in fake_backup.pids(self.folder) if pid != os.getpid() and _runs(pid)]
             if not running or time.monotonic() > end:
                 return running
             time.sleep(0.05)

@@ -273,9 +273,9 @@ def test_nothing_expires_where_it_is_only_read(source: FakeSource) -> None:
 
 def test_retention_has_a_time_of_its_own(source: FakeSource) -> None:
     """When retention.timeout is over, the run ends and no process is left."""
-    configured(source, retention_timeout="4 s")
+    configured(source, retention_timeout="10 s")
     source.script(**{"collect_garbage at local": "last"})
-    with pytest.raises(DeadlineExceeded, match=r"within 4 s \(retention.timeout\)"):
+    with pytest.raises(DeadlineExceeded, match=r"within 10 s \(retention.timeout\)"):
         asyncio.run(clean_up(source.configuration))
     assert "shred_keys" in source.calls()
     assert source.left() == []

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from flows.recovery import docs_folder, recover
+from flows.empty_destination import docs_folder
+from flows.recovery import recover, restored
 from strongroom.errors import DeadlineExceeded, IntegrityFailed, UnknownBackup, VerificationFailed
 from strongroom.operations.messages import RecoveryReport
 from tests.flows.conftest import FakeSource, write_configuration
@@ -15,7 +16,7 @@ from tests.flows.test_backup_flow import artifacts
 
 def run(source: FakeSource, configuration: str = "") -> RecoveryReport:
     """Recover the newest backup; the destination is never connected to."""
-    return asyncio.run(recover(configuration or source.configuration, data_docs=""))
+    return restored(asyncio.run(recover(configuration or source.configuration, data_docs="")))
 
 
 def test_a_recovery_is_told_in_order(source: FakeSource) -> None:

@@ -107,14 +107,9 @@ def test_a_backup_is_triggered_through_its_deployment(served: Served, tmp_path: 
         retention = wait_for(lambda: find("retention/retention"), 30)
         intervals = [made["schedules"][0]["schedule"]["interval"] for made in (backup, verify, retention)]
         assert intervals == [21600, 7200, 86400]
-        on_demand = ("replication", "repair", "recovery")
-        assert [
-            wait_for(lambda name=name: find(f"{name}/{name}"), 30)["schedules"] for name in on_demand
-        ] == [
-            [],
-            [],
-            [],
-        ]
+        on_demand = ("replication", "repair", "recovery", "rollback")
+        for name in on_demand:
+            assert [] == wait_for(lambda name=name: find(f"{name}/{name}"), 30)["schedules"]
         assert backup["entrypoint"] == "flows.backup.back_up"
         form = backup["parameter_openapi_schema"]["properties"]
         assert form["kind"]["enum"] == ["auto", "full", "differential", "incremental"]

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from flows.backup import back_up
-from flows.recovery import recover
+from flows.recovery import recover, restored
 from flows.verify import verify
 from strongroom.config import load_settings
 from strongroom.deadline import Deadline
@@ -60,7 +60,7 @@ def test_back_up_change_and_recover(
     assert second.totals.bytes_stored < full.totals.bytes_stored
     assert asyncio.run(verify(str(configuration), level="content")).passed
 
-    report = asyncio.run(recover(str(configuration), data_docs=str(tmp_path / "docs")))
+    report = restored(asyncio.run(recover(str(configuration), data_docs=str(tmp_path / "docs"))))
     assert (report.backup, report.passed) == (second.backup, True)
     assert report.integrity is not None
     assert Path(report.integrity.data_docs).exists()

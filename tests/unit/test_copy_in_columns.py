@@ -22,6 +22,7 @@ class Destination:
         self._answer: list[tuple[str, ...]] = []
         self.statement = ""
         self.received = b""
+        self.rowcount = 0
 
     def execute(self, query: str, arguments: list[str]) -> "Destination":
         """Answer what is asked of the catalog."""

@@ -163,7 +163,7 @@ def test_a_watcher_says_each_step_and_keeps_the_reports(capsys: pytest.CaptureFi
     assert "" == out
     assert [
         "backup",
-        "full backup b (asked for): 1 tables, 1 units",
+        "full backup b (asked for): 1 table, 1 unit",
         "captured unit 1: 1 000 rows, 2.0 KiB moved",
     ] == [line.strip().removesuffix(", 0 B stored") for line in err.splitlines()]
     assert unit is watcher.last(UnitReport)

@@ -46,6 +46,10 @@ from strongroom.supabase.scope import (
         ("timescaledb_information", "jobs", "ignored"),
         ("pg_temp_3", "t", "ignored"),
         ("information_schema", "sql_parts", "ignored"),
+        ("strongroom_staging", "rows_0", "ignored"),
+        ("strongroom_rollback", "run", "ignored"),
+        ("strongroom_restore", "restores", "ignored"),
+        ("strongroom_app", "of_the_user", "user"),
     ],
 )
 def test_every_table_has_one_scope(schema: str, table: str, scope: TableScope) -> None:
