@@ -14,12 +14,13 @@ from flows.artifacts import name_run
 from flows.emergency_backup import take_emergency_backup
 from flows.limits import limited
 from flows.recovery_artifacts import publish_differences, unless_prefect_is_away
-from flows.recovery_run import RecoveryRun, finding_of, require_valid, run_shown
+from flows.recovery_run import RecoveryRun, require_valid, run_shown
 from flows.rolling_back import answer_failure, roll_back_after
 from flows.staging import confirm, stage, take_hold
 from flows.verify import prove
 from strongroom.config import Settings
 from strongroom.errors import LiveRowsUnfit, StagedRowsUnfit, StrongroomError
+from strongroom.findings import finding_of
 from strongroom.format.recovery_plans import RecoveryPlan, StepName
 from strongroom.integrity.judge import require_passed
 from strongroom.operations.recovery_messages import (

@@ -18,6 +18,7 @@ from flows.recovery_artifacts import StepBoard, StepShown, publish_in_place, ste
 from strongroom.clock import system_clock
 from strongroom.config import Settings
 from strongroom.errors import StrongroomError, SystemValidationFailed
+from strongroom.findings import finding_of
 from strongroom.format.documents import Finding
 from strongroom.format.recovery_plans import RecoveryPlan, StepName
 from strongroom.operations.messages import IntegrityReport, RestoreStepReport
@@ -125,8 +126,8 @@ class RecoveryRun:
 
     async def publish(self, outcome: Outcome, error: BaseException | None = None) -> InPlaceReport:
         """Publish the report of how the run ended, and return it."""
-        if error is not None and finding_of(error, self.plan.id) not in self.findings:
-            self.findings.append(finding_of(error, self.plan.id))
+        if error is not None and finding_of_failure(error, self.plan.id) not in self.findings:
+            self.findings.append(finding_of_failure(error, self.plan.id))
         report = self.report(outcome)
         await publish_in_place(self.source, report)
         return report
@@ -217,12 +218,10 @@ def loud_findings(plan: RecoveryPlan) -> list[Finding]:
     ]
 
 
-def finding_of(error: BaseException, name: str) -> Finding:
+def finding_of_failure(error: BaseException, name: str) -> Finding:
     """Turn what ended a step into a finding; of an unforeseen error only its kind, since its text may hold values."""
     if isinstance(error, StrongroomError):
-        return Finding(
-            severity="error", code=error.code, object=name, observed=str(error), advice=error.advice()
-        )
+        return finding_of(error, name)
     return Finding(severity="error", code="SR-0000", object=name, observed=type(error).__name__)
 
 

@@ -25,6 +25,7 @@ from strongroom.errors import (
     TooFewCopies,
     UnknownBackup,
 )
+from strongroom.findings import finding_of
 from strongroom.format.documents import Finding
 from strongroom.location_settings import LocationSettings
 from strongroom.operations.location_messages import (
@@ -150,15 +151,7 @@ def _or_finding(
             # What was asked for is wrong, at every location alike.
             raise
         except StrongroomError as error:
-            findings.append(
-                Finding(
-                    severity=severity,
-                    code=error.code,
-                    object=name,
-                    observed=error.render(),
-                    advice=error.advice(),
-                )
-            )
+            findings.append(finding_of(error, name, severity))
             return None
 
     return guarded

@@ -6,7 +6,8 @@ from blocks import load_settings_of
 from flows.artifacts import name_run
 from flows.limits import limited
 from flows.location_artifacts import publish_retention, publish_retention_plan
-from strongroom.errors import LeaseHeld, StrongroomError
+from strongroom.errors import LeaseHeld
+from strongroom.findings import finding_of
 from strongroom.format.documents import Finding
 from strongroom.operations.location_messages import (
     CollectGarbage,
@@ -20,6 +21,8 @@ from strongroom.operations.location_messages import (
 )
 from tasks.locations import collect_garbage, expire_backups, plan_retention, shred_keys
 from tasks.work import Work
+
+_LEFT = "left for the next run: "
 
 
 @flow(name="retention", flow_run_name="retention", persist_result=False)
@@ -59,7 +62,7 @@ async def carry_out(work: Work, plan: RetentionPlanReport) -> RetentionReport:
         try:
             expired.append(await work.do(expire_backups, request))
         except LeaseHeld as error:
-            findings.append(_left(f"location {name}", error))
+            findings.append(finding_of(error, f"location {name}", "warning", _LEFT))
     left = {finding.object for finding in findings}
     shredded = await _shred(work, findings) if not left else None
     for name in locations:
@@ -68,7 +71,7 @@ async def carry_out(work: Work, plan: RetentionPlanReport) -> RetentionReport:
         try:
             collected.append(await work.do(collect_garbage, CollectGarbage(location=name)))
         except LeaseHeld as error:
-            findings.append(_left(f"location {name}", error))
+            findings.append(finding_of(error, f"location {name}", "warning", _LEFT))
     return _report(plan, expired, shredded, collected, findings)
 
 
@@ -76,7 +79,7 @@ async def _shred(work: Work, findings: list[Finding]) -> CollectionReport | None
     try:
         return await work.do(shred_keys, ShredKeys())
     except LeaseHeld as error:
-        findings.append(_left("data keys", error))
+        findings.append(finding_of(error, "data keys", "warning", _LEFT))
         return None
 
 
@@ -93,14 +96,4 @@ def _report(
         shredded=shredded,
         collected=tuple(collected),
         findings=tuple(findings),
-    )
-
-
-def _left(what: str, error: StrongroomError) -> Finding:
-    return Finding(
-        severity="warning",
-        code=error.code,
-        object=what,
-        observed=f"left for the next run: {error.render()}",
-        advice=error.advice(),
     )

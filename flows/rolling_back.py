@@ -14,7 +14,7 @@ from flows.approval import ask_whether_to_roll_back
 from flows.limits import limited
 from flows.progress import Board
 from flows.recovery_artifacts import StepBoard, StepShown
-from flows.recovery_run import RecoveryRun, finding_of, reason_of
+from flows.recovery_run import RecoveryRun, finding_of_failure, reason_of
 from flows.staging import confirm, stage, take_hold
 from strongroom.config import Settings
 from strongroom.errors import RecoveryOwnerLost, RecoveryRolledBack, RollbackFailed
@@ -95,7 +95,7 @@ async def roll_back_after(run: RecoveryRun, error: Exception | None, reason: str
         await undo(undoing)
     except Exception as second:
         run.board.remark(f"ROLLING BACK FAILED: {reason_of(second)}")
-        run.findings.append(finding_of(second, f"{run.plan.id}.rollback"))
+        run.findings.append(finding_of_failure(second, f"{run.plan.id}.rollback"))
         await run.publish("left", error)
         raise RollbackFailed(
             run=run.plan.id, reason=reason, rollback=reason_of(second), backup=run.emergency_backup
@@ -217,7 +217,7 @@ async def _end(run: RecoveryRun, outcome: Outcome) -> RunReport | None:
             await held.release()
             return found
     except Exception as second:  # noqa: BLE001  (what ended the run is what is raised; this is a finding beside it)
-        run.findings.append(finding_of(second, run.plan.id))
+        run.findings.append(finding_of_failure(second, run.plan.id))
         get_run_logger().warning(
             "The run %s could not be ended (%s). Its staging tables are still there; carry the same plan out again, or"
             " remove them with `strongroom recover clean`.",

@@ -196,16 +196,6 @@ def load_recovery_public_key(path: str | Path) -> RecoveryPublicKey:
     return RecoveryPublicKey.from_pem(content)
 
 
-def load_recovery_key(path: str | Path, passphrase: bytes) -> RecoveryPrivateKey:
-    """Load a recovery private key from a file of any name, such as one on a stick."""
-    file = Path(path).expanduser().absolute()
-    key = _load_secret(file, lambda pem: RecoveryPrivateKey.from_pem(pem, passphrase))
-    if key is None:
-        remedy = f"Check the path {file} and whether the medium is mounted."
-        raise MissingKey(file=file.name, purpose="only it opens rows", remedy=remedy)
-    return key
-
-
 # ---------------------------------------------------------------- reading
 
 

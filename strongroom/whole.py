@@ -5,9 +5,8 @@ For example: `back_up(InChildren(settings, Deadline.after(600, "backup.max_backu
 
 from collections.abc import Sequence
 
-from msgspec.structs import replace
-
 from strongroom.errors import EmptyPolicy, StrongroomError
+from strongroom.findings import finding_of
 from strongroom.format.documents import Finding
 from strongroom.operations.location_messages import (
     CopiesReport,
@@ -58,7 +57,7 @@ def copy_to(runner: Runner, locations: Sequence[str]) -> CopiesReport:
             runner.run("copy_objects", CopyObjects(), CopyReport)
         except StrongroomError as error:
             # Each location reads for itself then: nothing is lost but the saving.
-            findings.append(replace(_finding("all locations", error), severity="warning"))
+            findings.append(finding_of(error, "all locations", "warning"))
     for name in locations:
         try:
             places.append(runner.run("replicate", Replicate(location=name), ReplicationReport))
@@ -66,14 +65,8 @@ def copy_to(runner: Runner, locations: Sequence[str]) -> CopiesReport:
             # It is not the fault of one location.
             raise
         except StrongroomError as error:
-            findings.append(_finding(f"location {name}", error))
+            findings.append(finding_of(error, f"location {name}"))
     return CopiesReport(places=tuple(places), findings=tuple(findings))
-
-
-def _finding(name: str, error: StrongroomError) -> Finding:
-    return Finding(
-        severity="error", code=error.code, object=name, observed=error.render(), advice=error.advice()
-    )
 
 
 def restore(

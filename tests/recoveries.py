@@ -45,7 +45,6 @@ from strongroom.operations.recovery_messages import (
 )
 from strongroom.recovery.sessions import connect_live
 from strongroom.recovery.staging_names import schema_of, staged_rows
-from strongroom.repository import layout
 from strongroom.runners import InThisProcess
 from tests.row_backups import Keys, RowBackups
 
@@ -194,7 +193,7 @@ class Recoveries:
 
     def records(self, run: str) -> list[RecoveryRecord]:
         """Return the records of a run, the newest last."""
-        return list(self.backups.repository().read_records(RecoveryRecord, f"{layout.RECOVERIES}{run}/"))
+        return list(self.backups.repository().read_records(RecoveryRecord, run))
 
     def session(self, plan: RecoveryPlan | None = None) -> psycopg.Connection[tuple[Any, ...]]:
         """Open a session as the operations do."""

@@ -5,6 +5,7 @@ What the manifests reached is not touched here; `collect_garbage` frees it after
 
 from strongroom.config import Settings
 from strongroom.errors import ObjectLocked, PlanOutdated
+from strongroom.findings import finding_of
 from strongroom.format.documents import Finding
 from strongroom.ids import new_backup_id
 from strongroom.operations.context import Context, Progress
@@ -67,7 +68,7 @@ def expire_backups(settings: Settings, request: ExpireBackups, context: Context)
             try:
                 location.store.delete(layout.manifest_name(wanted.backup))
             except ObjectLocked as error:
-                findings.append(_locked(wanted.backup, error))
+                findings.append(finding_of(error, wanted.backup, "info"))
             else:
                 expired.append(wanted.backup)
             context.progress(Progress(len(expired), len(request.expiries), "backups", location.name))
@@ -91,10 +92,4 @@ def _kept(backup: str) -> Finding:
         code="kept-after-all",
         object=backup,
         observed="something has changed since the plan was made, and it is kept now",
-    )
-
-
-def _locked(backup: str, error: ObjectLocked) -> Finding:
-    return Finding(
-        severity="info", code=error.code, object=backup, observed=error.render(), advice=error.advice()
     )

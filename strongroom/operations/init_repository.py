@@ -15,8 +15,8 @@ from strongroom.errors import (
     RepositoryWithoutKeys,
     StoreError,
     StoreReadOnly,
-    StrongroomError,
 )
+from strongroom.findings import finding_of
 from strongroom.format.documents import Finding
 from strongroom.keys import (
     OPERATOR_FILE,
@@ -93,7 +93,7 @@ def _holding(locations: Sequence[Location]) -> tuple[list[Location], list[Findin
         except StoreError as error:
             if place == 0:
                 raise
-            findings.append(_finding(location, error))
+            findings.append(finding_of(error, f"location {location.name}", "warning"))
     return found, findings
 
 
@@ -114,7 +114,7 @@ def _join(
         except (StoreError, RepositoryError) as error:
             if place == 0:
                 raise
-            findings.append(_finding(location, error))
+            findings.append(finding_of(error, f"location {location.name}", "warning"))
         else:
             if location not in holding:
                 joined.append(location.name)
@@ -127,13 +127,3 @@ def _holds_repository(store: Store) -> bool:
     except ObjectMissing:
         return False
     return True
-
-
-def _finding(location: Location, error: StrongroomError) -> Finding:
-    return Finding(
-        severity="warning",
-        code=error.code,
-        object=f"location {location.name}",
-        observed=error.render(),
-        advice=error.advice(),
-    )

@@ -16,6 +16,7 @@ from strongroom.errors import (
     Transient,
     UnknownBackup,
 )
+from strongroom.findings import finding_of
 from strongroom.format.documents import Finding, Manifest
 from strongroom.ids import BackupId
 from strongroom.keys import load_keyring
@@ -49,7 +50,7 @@ def list_backups(settings: Settings, request: ListBackups, context: Context) -> 
         except _NOT_BELIEVED as error:
             if isinstance(error, Transient):
                 raise
-            findings.append(_finding(layout.manifest_name(backup), error))
+            findings.append(finding_of(error, layout.manifest_name(backup), "critical"))
     manifests.sort(key=lambda manifest: (manifest.snapshot.taken_at, manifest.id))
     held = _held(repository, context, findings)
     return ListReport(
@@ -86,7 +87,7 @@ def _where(locations: Sequence[Location], findings: list[Finding]) -> dict[Backu
             listed = [layout.backup_of(stored.name) for stored in location.store.list(layout.MANIFESTS)]
         except StoreError as error:
             failed.append(error)
-            findings.append(_finding(f"location {location.name}", error))
+            findings.append(finding_of(error, f"location {location.name}", "critical"))
             continue
         for backup in listed:
             found[backup] = (*found.get(backup, ()), location.name)
@@ -100,7 +101,7 @@ def _held(repository: Repository, context: Context, findings: list[Finding]) -> 
     try:
         holds = read_holds(repository)
     except (FormatError, KeyringError) as error:
-        findings.append(_finding(layout.HOLDS, error))
+        findings.append(finding_of(error, layout.HOLDS, "critical"))
         return {}
     return {
         hold.backup: f"until {hold.until.isoformat(' ', 'minutes') if hold.until else 'released'}"
@@ -125,10 +126,4 @@ def brief_of(manifest: Manifest, locations: tuple[str, ...] = (), held: str = ""
         rows=sum(entry.rows for entry in manifest.tables),
         parent=manifest.parent,
         reason=manifest.reason,
-    )
-
-
-def _finding(name: str, error: StrongroomError) -> Finding:
-    return Finding(
-        severity="critical", code=error.code, object=name, observed=error.render(), advice=error.advice()
     )

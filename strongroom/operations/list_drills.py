@@ -3,7 +3,7 @@
 from strongroom.config import Settings
 from strongroom.drill.evidence import undetected
 from strongroom.errors import FormatError, KeyringError, ObjectMissing
-from strongroom.format.documents import Finding
+from strongroom.findings import finding_of
 from strongroom.format.records import DrillRecord
 from strongroom.operations.context import Context
 from strongroom.operations.drill_messages import DrillBrief, DrillsReport, ListDrills
@@ -25,15 +25,7 @@ def list_drills(settings: Settings, request: ListDrills, context: Context) -> Dr
         except ObjectMissing:
             continue  # It expired between listing and reading.
         except (FormatError, KeyringError) as error:
-            findings.append(
-                Finding(
-                    severity="error",
-                    code=error.code,
-                    object=name,
-                    observed=error.render(),
-                    advice=error.advice(),
-                )
-            )
+            findings.append(finding_of(error, name))
         else:
             drills[record.drill] = _brief(record)
     ordered = sorted(drills.values(), key=lambda brief: (brief.at, brief.drill))

@@ -3,7 +3,8 @@
 from collections import Counter
 
 from strongroom.config import Settings
-from strongroom.errors import FormatError, KeyringError, StoreError, StrongroomError, Transient
+from strongroom.errors import FormatError, KeyringError, StoreError, Transient
+from strongroom.findings import finding_of
 from strongroom.format.documents import Finding, RecoveryKeySet
 from strongroom.keys import RecoveryFile, recovery_files
 from strongroom.operations.context import Context
@@ -52,7 +53,7 @@ def _recipients(repository: Repository, context: Context) -> tuple[dict[str, set
         except _NOT_BELIEVED as error:
             if isinstance(error, Transient):
                 raise
-            findings.append(_finding(forms[-1].name, error))
+            findings.append(finding_of(error, forms[-1].name, "critical"))
     return found, findings
 
 
@@ -83,9 +84,3 @@ def _status(key_id: str, newest: RecoveryKeySet) -> KeyStatus:
 
 def _names(files: tuple[RecoveryFile, ...], key_id: str, *, is_private: bool) -> tuple[str, ...]:
     return tuple(file.path.name for file in files if file.key_id == key_id and file.is_private == is_private)
-
-
-def _finding(name: str, error: StrongroomError) -> Finding:
-    return Finding(
-        severity="critical", code=error.code, object=name, observed=error.render(), advice=error.advice()
-    )

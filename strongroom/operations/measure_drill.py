@@ -8,6 +8,7 @@ import time
 
 from strongroom.config import Settings
 from strongroom.errors import StrongroomError, Transient
+from strongroom.findings import finding_of
 from strongroom.format.documents import Finding, TableEntry
 from strongroom.format.records import DrillTable
 from strongroom.operations.context import Context, Progress
@@ -55,15 +56,7 @@ def _measured(connection: Connection, entry: TableEntry, findings: list[Finding]
     except StrongroomError as error:
         if isinstance(error, Transient):
             raise
-        findings.append(
-            Finding(
-                severity="critical",
-                code=error.code,
-                object=label,
-                observed=f"could not be measured: {error.render()}",
-                advice=error.advice(),
-            )
-        )
+        findings.append(finding_of(error, label, "critical", "could not be measured: "))
     return DrillTable(
         table=label, rows=rows, rows_expected=entry.rows, digest=digest, digest_expected=entry.digest
     )

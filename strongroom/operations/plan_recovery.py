@@ -17,14 +17,7 @@ from strongroom.postgres.connection import connect
 from strongroom.recovery.live_counts import count_live
 from strongroom.recovery.planning import plan as planning
 from strongroom.recovery.planning.choosing import choose_point
-from strongroom.recovery.planning.facts import (
-    LiveCount,
-    Measured,
-    PlanFacts,
-    RecoveryPoint,
-    RecoveryPolicy,
-    Wishes,
-)
+from strongroom.recovery.planning.facts import LiveCount, Measured, PlanFacts, RecoveryPoint, RecoveryPolicy
 from strongroom.recovery.planning.scope import choose_scope
 from strongroom.repository import layout
 from strongroom.repository.inventory import Inventory, take_inventory
@@ -47,14 +40,14 @@ def plan_recovery(settings: Settings, request: PlanRecovery, context: Context) -
     now = context.clock()
     inventory = take_inventory(settings, context.deadline, now, strict=False)
     catalog, policy = catalog_of(inventory), policy_of(settings)
-    wishes, source = wishes_of(request), settings.source.name
-    chosen = choose_point(catalog, source, wishes, policy, now)
+    source = settings.source.name
+    chosen = choose_point(catalog, source, request, policy, now)
     manifest = inventory.manifest(chosen.point.backup)
-    tables = choose_scope(request.scenario, wishes, manifest)
+    tables = choose_scope(request.scenario, request, manifest)
     live, unknown = _look_at_live(settings, request.scenario, tables, context)
     facts = PlanFacts(
         source=source,
-        wishes=wishes,
+        wishes=request,
         manifest=manifest,
         random=context.random(5),
         live=live,
@@ -63,22 +56,6 @@ def plan_recovery(settings: Settings, request: PlanRecovery, context: Context) -
         findings=_less_severe(inventory.findings),
     )
     return RecoveryPlanReport(plan=planning.plan_recovery(request.scenario, catalog, facts, policy, now))
-
-
-def wishes_of(request: PlanRecovery) -> Wishes:
-    """Return what somebody asked for."""
-    return Wishes(
-        backup=request.backup,
-        before=request.before,
-        tables=request.tables,
-        schemas=request.schemas,
-        strategy=request.strategy,
-        emergency_backup=request.emergency_backup,
-        rollback_on_error=request.rollback_on_error,
-        rollback_strategy=request.rollback_strategy,
-        force=request.force,
-        skip_verification=request.skip_verification,
-    )
 
 
 def policy_of(settings: Settings) -> RecoveryPolicy:

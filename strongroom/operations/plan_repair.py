@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from strongroom.config import Settings
 from strongroom.errors import CopyDamaged, StoreError, Transient
+from strongroom.findings import finding_of
 from strongroom.format.documents import Finding
 from strongroom.operations.context import Context, Progress
 from strongroom.operations.location_messages import Mend, PlanRepair, RepairPlanReport
@@ -70,10 +71,4 @@ def _source_of(fault: Fault, others: Sequence[Location]) -> str:
 
 def _hopeless(fault: Fault, location: Location) -> Finding:
     error = CopyDamaged(name=fault.name, reasons=f"it is {fault.problem} at {location.name}")
-    return Finding(
-        severity="critical",
-        code=error.code,
-        object=f"{fault.name} at {location.name}",
-        observed=error.render(),
-        advice=error.advice(),
-    )
+    return finding_of(error, f"{fault.name} at {location.name}", "critical")

@@ -4,7 +4,7 @@ from contextlib import closing
 
 from strongroom.config import Settings
 from strongroom.errors import StrongroomError
-from strongroom.format.documents import Finding
+from strongroom.findings import finding_of
 from strongroom.format.records import RecoveryRecord
 from strongroom.operations.context import Context
 from strongroom.operations.recovery_messages import (
@@ -28,7 +28,8 @@ def read_recoveries(settings: Settings, request: ReadRecoveries, context: Contex
         with closing(connect_live(settings, None, context.deadline)) as connection:
             run, is_held = read_run(connection, RUN_SCHEMA), is_right_taken(connection)
     except StrongroomError as error:
-        findings = (*findings, _unreachable(error))
+        words = "whether a recovery is under way there is not known: "
+        findings = (*findings, finding_of(error, "the live database", "warning", words))
     return RecoveriesReport(
         under_way=None if run is None else _report(run),
         plan=None if run is None else run.plan,
@@ -55,14 +56,4 @@ def _brief(record: RecoveryRecord) -> RecoveryBrief:
         by=record.by,
         rows=sum(table.inserts + table.changes + table.deletes for table in record.tables),
         seconds=record.seconds,
-    )
-
-
-def _unreachable(error: StrongroomError) -> Finding:
-    return Finding(
-        severity="warning",
-        code=error.code,
-        object="the live database",
-        observed=f"whether a recovery is under way there is not known: {error.render()}",
-        advice=error.advice(),
     )

@@ -21,13 +21,13 @@ Outcome = Literal["recovered", "rolled-back", "failed", "left"]
 # ------------------------------------------------------------------------------------------- planning
 
 
-class PlanRecovery(Message):
-    """Make a plan. `backup` is an id, or empty to have one chosen; `before` asks for the last one before an instant.
+class Wishes(Message):
+    """What somebody asks of a recovery. `backup` is an id, `latest`, or empty to have one chosen.
 
-    `tables` may carry conditions; with neither tables nor schemas the scenario says what is in scope.
+    `before` asks for the last recovery point at or before an instant (aware). `tables` may carry conditions; with
+    neither tables nor schemas the scenario says what is in scope.
     """
 
-    scenario: Scenario
     backup: str = ""
     before: dt.datetime | None = None
     tables: tuple[ScopedTable, ...] = ()
@@ -38,6 +38,12 @@ class PlanRecovery(Message):
     rollback_strategy: RollbackStrategy | None = None
     force: bool = False
     skip_verification: bool = False
+
+
+class PlanRecovery(Wishes, kw_only=True):
+    """Make a plan."""
+
+    scenario: Scenario
 
 
 class PlanRollback(Message):

@@ -15,6 +15,7 @@ from strongroom.errors import (
     ObjectMissing,
     StoreError,
 )
+from strongroom.findings import finding_of
 from strongroom.format.documents import Finding
 from strongroom.ids import new_backup_id
 from strongroom.keys import load_keyring
@@ -81,15 +82,7 @@ def _copy(copying: Copying, location: Location, plan: ReplicationPlan, lease: Le
             copying.complete(location, ReplicationPlan(plan.location, (missing,)), lease.check)
         except (ObjectMissing, ObjectDamaged, FormatError, KeyringError) as error:
             last = NotReplicable(backup=missing.backup, location=location.name, reason=error.render())
-            findings.append(
-                Finding(
-                    severity="error",
-                    code=last.code,
-                    object=missing.backup,
-                    observed=last.render(),
-                    advice=last.advice(),
-                )
-            )
+            findings.append(finding_of(last, missing.backup))
     if last is not None and len(findings) == len(plan.backups):
         raise last
     return tuple(findings)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from strongroom.config import Settings
 from strongroom.errors import FormatError, KeyringError, StoreError, Transient
+from strongroom.findings import finding_of
 from strongroom.format.documents import Finding, Layer, Manifest, TableEntry, UnitDocument
 from strongroom.operations.context import Context
 from strongroom.operations.list_backups import brief_of
@@ -51,15 +52,7 @@ def _read_documents(
         except (FormatError, KeyringError, StoreError) as error:
             if isinstance(error, Transient):
                 raise
-            findings.append(
-                Finding(
-                    severity="critical",
-                    code=error.code,
-                    object=reference.name,
-                    observed=error.render(),
-                    advice=error.advice(),
-                )
-            )
+            findings.append(finding_of(error, reference.name, "critical"))
     return documents, findings
 
 

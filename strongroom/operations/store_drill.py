@@ -11,6 +11,7 @@ from strongroom.config import Settings
 from strongroom.crypto.keyring import Keyring
 from strongroom.drill.page import render_page
 from strongroom.errors import DataDocsNotWritten, StrongroomError
+from strongroom.findings import finding_of
 from strongroom.format.documents import FORMAT, Finding
 from strongroom.format.records import DrillRecord, VerificationRecord
 from strongroom.keys import load_keyring
@@ -39,7 +40,7 @@ def store_drill(settings: Settings, request: StoreDrill, context: Context) -> Dr
     try:
         page, document = _write_files(record, request.folder)
     except DataDocsNotWritten as error:
-        findings = (*findings, _finding(error, "the files of the drill"))
+        findings = (*findings, finding_of(error, "the files of the drill", "warning"))
     return DrillReport(
         evidence=request.evidence, locations=written, page=page, document=document, findings=findings
     )
@@ -66,7 +67,7 @@ def _prove(
     try:
         _, findings = write_everywhere(locations, keyring, proof, context.random)
     except StrongroomError as error:
-        return (_finding(error, "the record of this proof"),)
+        return (finding_of(error, "the record of this proof", "warning"),)
     return findings
 
 
@@ -83,13 +84,3 @@ def _write_files(record: DrillRecord, folder: str) -> tuple[str, str]:
     except OSError as error:
         raise DataDocsNotWritten(folder=place, reason=error.strerror or "the system refused") from error
     return str(place / PAGE), str(place / DOCUMENT)
-
-
-def _finding(error: StrongroomError, subject: str) -> Finding:
-    return Finding(
-        severity="warning",
-        code=error.code,
-        object=subject,
-        observed=error.render(),
-        advice=error.advice(),
-    )

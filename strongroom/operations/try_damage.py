@@ -10,6 +10,7 @@ from strongroom.config import KeySettings, RepositorySettings, Settings
 from strongroom.drill.copying import OTHER_KEYS, damageable
 from strongroom.drill.damage import Damage, Specimen, Trace, find_damage, notice
 from strongroom.errors import StrongroomError, Transient, UnknownBackup
+from strongroom.findings import finding_of
 from strongroom.format.documents import Finding
 from strongroom.format.records import DamageOutcome
 from strongroom.keys import load_keyring
@@ -85,15 +86,7 @@ def _verify(settings: Settings, level: str, backup: str, context: Context) -> li
             raise
         context.deadline.check()
         name = "" if not isinstance(error, UnknownBackup) else backup
-        return [
-            Finding(
-                severity="critical",
-                code=error.code,
-                object=str(error.context.get("name", name)),
-                observed=error.render(),
-                advice=error.advice(),
-            )
-        ]
+        return [finding_of(error, str(error.context.get("name", name)), "critical")]
 
 
 def _outcome(damage: Damage, trace: Trace, findings: list[Finding]) -> DamageOutcome:

@@ -24,6 +24,7 @@ from strongroom.errors import (
     Transient,
     UnknownBackup,
 )
+from strongroom.findings import finding_of
 from strongroom.format.documents import FORMAT, Finding, Manifest
 from strongroom.format.records import VerificationRecord
 from strongroom.ids import new_backup_id
@@ -140,13 +141,7 @@ def _latest(locations: Sequence[Location], keyring: Keyring) -> tuple[str, tuple
     if not newest:
         raise failed[0][1] if failed else NoBackupYet
     return newest, tuple(
-        Finding(
-            severity="error",
-            code=error.code,
-            object=f"location {location.name}",
-            observed=f"a newer backup may be there: {error.render()}",
-            advice=error.advice(),
-        )
+        finding_of(error, f"location {location.name}", preface="a newer backup may be there: ")
         for location, error in failed
     )
 
@@ -158,15 +153,7 @@ def _verify(
     try:
         manifest = place.repository.read_manifest(place.backup)
     except (FormatError, KeyringError) as error:
-        return [
-            Finding(
-                severity="critical",
-                code=error.code,
-                object=layout.manifest_name(place.backup),
-                observed=error.render(),
-                advice=error.advice(),
-            )
-        ], None
+        return [finding_of(error, layout.manifest_name(place.backup), "critical")], None
 
     def progress(done: int, total: int) -> None:
         context.progress(Progress(done, total, "objects", place.backup))
@@ -250,15 +237,7 @@ def _recorded(place: _Place, report: VerificationReport, context: Context) -> Ve
             [place.location, *place.others], place.repository.keyring, record, context.random
         )
     except StrongroomError as error:
-        unwritten = (
-            Finding(
-                severity="warning",
-                code=error.code,
-                object="the record of this verification",
-                observed=error.render(),
-                advice=error.advice(),
-            ),
-        )
+        unwritten = (finding_of(error, "the record of this verification", "warning"),)
     return msgspec.structs.replace(report, findings=(*report.findings, *unwritten))
 
 

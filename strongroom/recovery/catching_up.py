@@ -21,7 +21,7 @@ from strongroom.recovery.comparing import (
     current_snapshot,
     store_compared,
 )
-from strongroom.recovery.comparison import Matched, find_differences, listed_key, same_key
+from strongroom.recovery.comparison import Matched, find_differences, listed_key, same_key, same_listed
 from strongroom.recovery.staging_names import found_differences
 from strongroom.recovery.unchanged import Witness, age_of, observe
 
@@ -56,7 +56,7 @@ def catch_up(
         )
         connection.execute(f"ANALYZE {changed}")
         connection.execute(
-            f"DELETE FROM {differences} AS d USING {changed} AS o WHERE {_listed_twice(table, 'd', 'o')}"
+            f"DELETE FROM {differences} AS d USING {changed} AS o WHERE {same_listed(table, 'd', 'o')}"
         )
         connection.execute(f"INSERT INTO {differences} {find_differences(table, changed)}")
         connection.execute(f"DROP TABLE {changed}")
@@ -99,10 +99,3 @@ def _changed_keys(table: Matched, differences: str, age: int, *, has_vanished: b
             f" AND NOT EXISTS (SELECT FROM {differences} AS d WHERE {listed_key(table, 'd', 's')} AND d.kind = 'i')"
         )
     return f"SELECT DISTINCT {keys} FROM ({' UNION ALL '.join(parts)}) AS o ({keys})"
-
-
-def _listed_twice(table: Matched, left: str, right: str) -> str:
-    operators = table.operators or ("OPERATOR(pg_catalog.=)",) * len(table.keys)
-    return " AND ".join(
-        f"{left}.{key} {operator} {right}.{key}" for key, operator in zip(table.keys, operators, strict=True)
-    )

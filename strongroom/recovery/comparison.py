@@ -164,6 +164,11 @@ def listed_key(matched: Matched, listed: str, side: str) -> str:
     return _joined(matched, [f"{listed}.{name}" for name in matched.keys], _named(matched, side))
 
 
+def same_listed(matched: Matched, left: str, right: str) -> str:
+    """Return the SQL condition that two lists of keys (`k1`, …) name the same row."""
+    return _joined(matched, *([f"{side}.{name}" for name in matched.keys] for side in (left, right)))
+
+
 def digested_rows(matched: Matched, table: str, condition: str = "true", *, only: str = "") -> str:
     """Return a query of a table's rows with their digests, numbered where digests are equal, the oldest first."""
     listed = f" WHERE EXISTS (SELECT FROM {only} AS o WHERE o.k1 = r.k1 AND o.k2 = r.k2)" if only else ""

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from strongroom.config import Settings
 from strongroom.errors import FormatError, KeyringError, RepositoryError, StoreError
+from strongroom.findings import finding_of
 from strongroom.format.documents import FORMAT, Finding
 from strongroom.format.records import RecoveryOutcome, RecoveryRecord
 from strongroom.format.recovery_plans import RecoveryPlan
@@ -93,13 +94,5 @@ def _attempt(work: Callable[[], T], name: str, findings: list[Finding]) -> T | N
     try:
         return work()
     except _NOT_DONE as error:
-        findings.append(
-            Finding(
-                severity="warning",
-                code=error.code,
-                object=name,
-                observed=error.render(),
-                advice=error.advice(),
-            )
-        )
+        findings.append(finding_of(error, name, "warning"))
     return None

@@ -114,7 +114,7 @@ def write_marks(
 ) -> None:
     """Store the marks, in the place of those before; the last ones stay beside them, and so does what is locked."""
     unreachable = tuple(Unreached(one.stored.name, one.since) for one in marked)
-    written = repository.put_garbage(
+    written = repository.put_record(
         GarbageRecord(format=FORMAT, at=now, location=location, unreachable=unreachable), random
     ).name
     names = repository.record_names(layout.GARBAGE)

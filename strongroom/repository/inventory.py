@@ -30,8 +30,9 @@ from strongroom.errors import (
     Transient,
     UnknownBackup,
 )
+from strongroom.findings import finding_of
 from strongroom.format.documents import Finding, Manifest
-from strongroom.format.records import HoldRecord, VerificationRecord
+from strongroom.format.records import AcceptanceRecord, HoldRecord, VerificationRecord
 from strongroom.keys import load_keyring
 from strongroom.repository import layout
 from strongroom.repository.attempts import parents_in_use
@@ -132,7 +133,7 @@ def take_inventory(settings: Settings, deadline: Deadline, now: dt.datetime, *, 
         except _NOT_BELIEVED as error:
             if strict:
                 raise
-            findings.append(_unread(name, error))
+            findings.append(finding_of(error, name))
             return otherwise
 
     no_hold: tuple[Hold, ...] = ()
@@ -169,7 +170,7 @@ def _read_manifests(
         except _NOT_READ as error:
             if strict or isinstance(error, Transient):
                 raise
-            findings.append(_unread(layout.manifest_name(backup), error))
+            findings.append(finding_of(error, layout.manifest_name(backup)))
 
 
 def require_all_answered(repository: Repository, findings: list[Finding], *, strict: bool) -> None:
@@ -181,7 +182,7 @@ def require_all_answered(repository: Repository, findings: list[Finding], *, str
     for name, error in store.out_of_reach.items() if isinstance(store, NearestStore) else ():
         if strict:
             raise LocationUnreachable(location=name, reason=error.render()) from error
-        findings.append(_unread(f"location {name}", error))
+        findings.append(finding_of(error, f"location {name}"))
 
 
 def read_holds(repository: Repository, backup: str = "") -> tuple[Hold, ...]:
@@ -190,7 +191,7 @@ def read_holds(repository: Repository, backup: str = "") -> tuple[Hold, ...]:
     Raises what a damaged record raises.
     """
     newest: dict[str, HoldRecord] = {}
-    for record in repository.holds(backup):
+    for record in repository.read_records(HoldRecord, backup):
         if record.backup not in newest or newest[record.backup].at <= record.at:
             newest[record.backup] = record
     return tuple(
@@ -235,7 +236,7 @@ def find_doubtful_copy(inventory: Inventory, backup: str, location: Location) ->
 
 
 def _read_accepted(repository: Repository) -> dict[str, str]:
-    return {record.source: record.backup for record in repository.acceptances()}
+    return {record.source: record.backup for record in repository.read_records(AcceptanceRecord)}
 
 
 def _list_all(
@@ -255,7 +256,7 @@ def _list_all(
         found.append((location, frozenset(str(layout.backup_of(name)) for name in names)))
     if not found:
         raise failed[0][1]
-    findings += [_unread(f"location {location.name}", error) for location, error in failed]
+    findings += [finding_of(error, f"location {location.name}") for location, error in failed]
     return found
 
 
@@ -282,12 +283,12 @@ def _of_one_repository(
             if strict:
                 raise
             failed.append(error)
-            findings.append(_unread(f"location {location.name}", error))
+            findings.append(finding_of(error, f"location {location.name}"))
             continue
         except _NOT_BELIEVED as error:
             if strict:
                 raise
-            findings.append(_unread(f"location {location.name}", error))
+            findings.append(finding_of(error, f"location {location.name}"))
         found.append((location, backups))
     if not found:
         raise failed[0]
@@ -343,9 +344,3 @@ def _last_seen(repository: Repository, proofs: Mapping[str, list[VerificationRec
     if garbage is not None:
         seen.append(LastSeen(garbage.at, "retention last ran"))
     return max(seen, key=lambda one: one.at, default=None)
-
-
-def _unread(name: str, error: StrongroomError) -> Finding:
-    return Finding(
-        severity="error", code=error.code, object=name, observed=error.render(), advice=error.advice()
-    )

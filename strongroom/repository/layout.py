@@ -22,7 +22,6 @@ ROW_MAPS = "rowmaps/"
 MANIFESTS = "manifests/"
 ATTEMPTS = "attempts/"
 LEASES = "leases/"
-REPORTS = "reports/"
 RECOVERY_KEYS = "recovery-keys/"
 HOLDS = HoldRecord.FOLDER
 ACCEPTED = AcceptanceRecord.FOLDER

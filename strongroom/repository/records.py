@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from strongroom.crypto.keyring import Keyring
 from strongroom.errors import RepositoryError, StoreError
+from strongroom.findings import finding_of
 from strongroom.format.documents import Finding
 from strongroom.format.records import Record
 from strongroom.repository import layout
@@ -35,15 +36,7 @@ def write_everywhere(
             store_bytes(location.store, name, sealed)
         except (StoreError, RepositoryError) as error:
             last = error
-            findings.append(
-                Finding(
-                    severity="warning",
-                    code=error.code,
-                    object=f"location {location.name}",
-                    observed=error.render(),
-                    advice=error.advice(),
-                )
-            )
+            findings.append(finding_of(error, f"location {location.name}", "warning"))
         else:
             written.append(location.name)
     if not written and last is not None:

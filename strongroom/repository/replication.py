@@ -25,6 +25,7 @@ from strongroom.errors import (
     StoreError,
     StrongroomError,
 )
+from strongroom.findings import finding_of
 from strongroom.format.documents import Finding, Manifest, ObjectRef
 from strongroom.repository import layout
 from strongroom.repository.locations import Location
@@ -157,15 +158,7 @@ class Copying:
             except ObjectMissing:
                 continue  # It expired between listing and reading.
             except (FormatError, KeyringError, ObjectConflict) as error:
-                findings.append(
-                    Finding(
-                        severity="error",
-                        code=error.code,
-                        object=name,
-                        observed=error.render(),
-                        advice=error.advice(),
-                    )
-                )
+                findings.append(finding_of(error, name))
         return tuple(findings)
 
     # ------------------------------------------------------------------------- one object

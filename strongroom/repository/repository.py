@@ -42,13 +42,7 @@ from strongroom.format.documents import (
 )
 from strongroom.format.packs import PackBuilder, PackReader
 from strongroom.format.records import (
-    AcceptanceRecord,
-    DrillRecord,
-    GarbageRecord,
-    HoldRecord,
     Record,
-    RecoveryRecord,
-    VerificationRecord,
 )
 from strongroom.format.row_maps import TupleIds, decode_row_maps
 from strongroom.ids import BackupId
@@ -210,61 +204,17 @@ class Repository:
         """Return the names of the records in a folder and below, sorted: in one folder, the newest is the last."""
         return [stored.name for stored in self.store.list(folder) if layout.is_record_name(stored.name)]
 
-    def read_records(self, kind: type[R], folder: str) -> Iterator[R]:
-        """Yield the records in a folder and below, in the order of their names.
+    def read_records(self, kind: type[R], of: str = "") -> Iterator[R]:
+        """Yield the records of a kind, or those `of` one backup, run or drill: by these, the newest last.
 
         The first that cannot be believed raises as `read_record` does; who would rather go on reads one by one.
         """
-        for name in self.record_names(folder):
+        for name in self.record_names(kind.FOLDER + (f"{of}/" if of else "")):
             try:
                 record = self.read_record(kind, name)
             except ObjectMissing:
                 continue  # It expired between listing and reading.
             yield record
-
-    def put_hold(self, hold: HoldRecord, random: Random) -> ObjectRef:
-        """Store that a backup is held or released."""
-        return self.put_record(hold, random)
-
-    def holds(self, backup: str = "") -> Iterator[HoldRecord]:
-        """Yield what was said about holding a backup, or any backup: by backup, the newest last."""
-        return self.read_records(HoldRecord, layout.HOLDS + (f"{backup}/" if backup else ""))
-
-    def put_acceptance(self, acceptance: AcceptanceRecord, random: Random) -> ObjectRef:
-        """Store that what a backup shows was meant."""
-        return self.put_record(acceptance, random)
-
-    def acceptances(self) -> Iterator[AcceptanceRecord]:
-        """Yield what was accepted, the newest last."""
-        return self.read_records(AcceptanceRecord, layout.ACCEPTED)
-
-    def put_verification(self, verification: VerificationRecord, random: Random) -> ObjectRef:
-        """Store what a verification found."""
-        return self.put_record(verification, random)
-
-    def verifications(self, backup: str = "") -> Iterator[VerificationRecord]:
-        """Yield the verifications of a backup, or of all: by backup, the newest last."""
-        return self.read_records(VerificationRecord, layout.VERIFICATIONS + (f"{backup}/" if backup else ""))
-
-    def put_garbage(self, garbage: GarbageRecord, random: Random) -> ObjectRef:
-        """Store since when objects have been unreachable."""
-        return self.put_record(garbage, random)
-
-    def put_recovery(self, recovery: RecoveryRecord, random: Random) -> ObjectRef:
-        """Store that a recovery in place began, or how it ended."""
-        return self.put_record(recovery, random)
-
-    def recoveries(self, run: str = "") -> Iterator[RecoveryRecord]:
-        """Yield what was said about a run, or about all: by run, the newest last."""
-        return self.read_records(RecoveryRecord, layout.RECOVERIES + (f"{run}/" if run else ""))
-
-    def put_drill(self, drill: DrillRecord, random: Random) -> ObjectRef:
-        """Store the evidence of a drill."""
-        return self.put_record(drill, random)
-
-    def drills(self) -> Iterator[DrillRecord]:
-        """Yield the evidence of drills, the newest last."""
-        return self.read_records(DrillRecord, layout.DRILLS)
 
     # ------------------------------------------------------------------------------ packs
 

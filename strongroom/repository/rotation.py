@@ -37,6 +37,7 @@ from strongroom.errors import (
     StrongroomError,
     TamperedDataKey,
 )
+from strongroom.findings import finding_of
 from strongroom.format.documents import FORMAT, Finding, RecoveryKeySet
 from strongroom.repository import layout
 from strongroom.repository.data_keys import superseded_forms
@@ -241,14 +242,7 @@ class _Rotation:
     def findings(self) -> list[Finding]:
         """Return what went wrong: data keys that could not be sealed, locations that did not answer."""
         broken = [
-            Finding(
-                severity="critical",
-                code=error.code,
-                object=layout.key_name(key_id),
-                observed=error.render(),
-                advice=error.advice(),
-            )
-            for key_id, error in self.failed.items()
+            finding_of(error, layout.key_name(key_id), "critical") for key_id, error in self.failed.items()
         ]
         return broken + [
             lost_location(repository.store.description, error, retire=self.plan.retire)

@@ -25,6 +25,7 @@ from strongroom.errors import (
     StrongroomError,
     WrongRepositoryKey,
 )
+from strongroom.findings import finding_of
 from strongroom.format.documents import Finding
 from strongroom.keys import load_keyring
 from strongroom.repository.leases import Lease
@@ -74,7 +75,11 @@ def first_writable(
             except _PASSED_OVER as error:
                 failed.append((location, error))
                 continue
-            yield Writable(location, repository, lease, tuple(_passed_over(*one) for one in failed))
+            findings = tuple(
+                finding_of(error, f"location {one.name}", "warning", "it could not be written to: ")
+                for one, error in failed
+            )
+            yield Writable(location, repository, lease, findings)
             return
     if len(failed) == 1:
         raise failed[0][1]
@@ -102,13 +107,3 @@ def require_apart(location: Location, locations: Iterable[Location], token: str,
             _, entry = Lease(other.store, COPY_RIGHT, token, clock).newest()
             if entry is not None and entry.token == token:
                 raise SamePlace(first=location.name, second=other.name)
-
-
-def _passed_over(location: Location, error: StrongroomError) -> Finding:
-    return Finding(
-        severity="warning",
-        code=error.code,
-        object=f"location {location.name}",
-        observed=f"it could not be written to: {error.render()}",
-        advice=error.advice(),
-    )

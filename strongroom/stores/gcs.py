@@ -23,7 +23,6 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from strongroom.errors import (
-    BadRange,
     BucketSuspect,
     CredentialsMissing,
     ObjectConflict,
@@ -43,7 +42,7 @@ from strongroom.stores.gcs_connection import GcsConnection
 from strongroom.stores.gcs_errors import LARGEST_OBJECT, REMEDY, translated
 from strongroom.stores.gcs_upload import Upload, digests_of
 from strongroom.stores.locking import NEVER_LOCKED
-from strongroom.stores.names import check_name, check_prefix, is_name
+from strongroom.stores.names import check_name, check_prefix, check_range, is_name
 from strongroom.stores.options import StoreOptions
 from strongroom.stores.protocol import StoredObject
 from strongroom.stores.urls import bucket_and_prefix
@@ -152,8 +151,7 @@ class GcsStore:
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         """Return the bytes, or `length` of them from `start`."""
         check_name(name)
-        if start < 0 or (length is not None and length < 0):
-            raise BadRange(name=name, start=start, length=length)
+        check_range(name, start, length)
         if length == 0:
             # No range says "nothing"; whether the object is there is to be found out all the same.
             self.stat(name)

@@ -25,7 +25,6 @@ from pathlib import Path
 
 from strongroom.errors import (
     BadObjectName,
-    BadRange,
     NoStoreRoot,
     ObjectConflict,
     ObjectDamaged,
@@ -33,7 +32,7 @@ from strongroom.errors import (
 )
 from strongroom.stores.capabilities import Capabilities
 from strongroom.stores.data import Data, pieces_of, size_of
-from strongroom.stores.names import check_name, check_prefix, is_name
+from strongroom.stores.names import check_name, check_prefix, check_range, is_name
 from strongroom.stores.os_errors import translated
 from strongroom.stores.protocol import StoredObject
 
@@ -105,8 +104,7 @@ class LocalDirectoryStore:
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         """Return the bytes, or `length` of them from `start`."""
         check_name(name)
-        if start < 0 or (length is not None and length < 0):
-            raise BadRange(name=name, start=start, length=length)
+        check_range(name, start, length)
         with translated(self.description, "get", name), self._opened(name) as file:
             rest = max(0, os.fstat(file).st_size - start)
             return _read(file, start, rest if length is None else min(length, rest))

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from hashlib import sha256 as sha256_of
 from threading import Lock
 
-from strongroom.errors import BadRange, ObjectConflict, ObjectDamaged, ObjectMissing
+from strongroom.errors import ObjectConflict, ObjectDamaged, ObjectMissing
 from strongroom.stores.capabilities import Capabilities
 from strongroom.stores.data import Data, whole
-from strongroom.stores.names import check_name, check_prefix
+from strongroom.stores.names import check_name, check_prefix, check_range
 from strongroom.stores.protocol import StoredObject
 
 
@@ -52,8 +52,7 @@ class MemoryStore:
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         """Return the bytes, or `length` of them from `start`."""
         check_name(name)
-        if start < 0 or (length is not None and length < 0):
-            raise BadRange(name=name, start=start, length=length)
+        check_range(name, start, length)
         data = self._entry(name)[0]
         return data[start:] if length is None else data[start : start + length]
 

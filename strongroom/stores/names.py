@@ -6,7 +6,7 @@ common ground of all media, and nothing in it can lead out of a folder. Example:
 
 import re
 
-from strongroom.errors import BadObjectName
+from strongroom.errors import BadObjectName, BadRange
 
 LONGEST_NAME = 200
 
@@ -32,6 +32,12 @@ def check_prefix(prefix: str) -> None:
         raise BadObjectName(name=prefix[:60], reason="no object name can start with it")
     if not {".", ".."}.isdisjoint(prefix.split("/")[:-1]) or "//" in prefix:
         raise BadObjectName(name=prefix, reason="no object name can start with it")
+
+
+def check_range(name: str, start: int, length: int | None) -> None:
+    """Raise `BadRange` unless these could be bytes of an object."""
+    if start < 0 or (length is not None and length < 0):
+        raise BadRange(name=name, start=start, length=length)
 
 
 def is_name(name: str) -> bool:

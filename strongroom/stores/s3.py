@@ -23,7 +23,6 @@ from hashlib import sha256 as sha256_of
 from typing import Any
 
 from strongroom.errors import (
-    BadRange,
     BucketSuspect,
     ObjectConflict,
     ObjectDamaged,
@@ -38,7 +37,7 @@ from strongroom.stores.announced import create_announced
 from strongroom.stores.capabilities import Capabilities
 from strongroom.stores.data import PIECE_BYTES, Buffer, Data, size_of, whole
 from strongroom.stores.locking import NEVER_LOCKED
-from strongroom.stores.names import check_name, check_prefix, is_name
+from strongroom.stores.names import check_name, check_prefix, check_range, is_name
 from strongroom.stores.options import StoreOptions
 from strongroom.stores.protocol import StoredObject
 from strongroom.stores.s3_claims import Claims
@@ -136,8 +135,7 @@ class S3Store:
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         """Return the bytes, or `length` of them from `start`."""
         check_name(name)
-        if start < 0 or (length is not None and length < 0):
-            raise BadRange(name=name, start=start, length=length)
+        check_range(name, start, length)
         if length == 0:
             self.stat(name)
             return b""

@@ -33,7 +33,6 @@ from threading import Lock
 from urllib.parse import urlsplit
 
 from strongroom.errors import (
-    BadRange,
     BucketSuspect,
     CredentialsMissing,
     ObjectConflict,
@@ -48,7 +47,7 @@ from strongroom.errors import (
 )
 from strongroom.stores.capabilities import Capabilities
 from strongroom.stores.data import Buffer, Data, pieces_of, size_of, whole
-from strongroom.stores.names import check_name, check_prefix, is_name
+from strongroom.stores.names import check_name, check_prefix, check_range, is_name
 from strongroom.stores.options import StoreOptions
 from strongroom.stores.protocol import StoredObject
 from strongroom.stores.supabase_errors import Call
@@ -198,8 +197,7 @@ class SupabaseStore:
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         """Return the bytes, or `length` of them from `start`."""
         check_name(name)
-        if start < 0 or (length is not None and length < 0):
-            raise BadRange(name=name, start=start, length=length)
+        check_range(name, start, length)
         if length == 0:
             self.stat(name)
             return b""

@@ -19,6 +19,7 @@ from strongroom.errors import (
     StrongroomError,
     Transient,
 )
+from strongroom.findings import finding_of
 from strongroom.format.documents import Chunk, Finding, Manifest, ObjectRef, PackRef, UnitDocument
 from strongroom.format.packs import read_header
 from strongroom.repository import layout
@@ -123,15 +124,7 @@ class Verification:
         return found
 
     def _report(self, name: str, error: StrongroomError) -> None:
-        self.findings.append(
-            Finding(
-                severity="critical",
-                code=error.code,
-                object=name,
-                observed=error.render(),
-                advice=error.advice(),
-            )
-        )
+        self.findings.append(finding_of(error, name, "critical"))
 
     def _find(self, name: str, expected: object, observed: object) -> None:
         self.findings.append(disagreement(name, expected, observed))

@@ -18,13 +18,12 @@ from strongroom.children import hold_in_child
 from strongroom.config import Settings, load_settings
 from strongroom.deadline import Deadline
 from strongroom.errors import DrillFailed, PlanUnfit
-from strongroom.format.records import DrillRecord
+from strongroom.format.records import DrillRecord, VerificationRecord
 from strongroom.operations.context import Context
 from strongroom.operations.drill_messages import DrillServerReport, DrillsReport, HoldDrillServer, ListDrills
 from strongroom.operations.init_repository import init_repository
 from strongroom.operations.list_drills import list_drills
 from strongroom.operations.messages import InitRepository
-from strongroom.repository import layout
 from strongroom.repository.opening import open_repository
 from tests.databases import MakeDatabase
 from tests.flows.conftest import write_configuration
@@ -83,7 +82,9 @@ def test_a_drill_proves_the_backup_and_one_of_a_damaged_backup_fails(
         record.drill == json.loads(Path(report.document).read_text(encoding="utf-8"))["drill"] == stored.drill
     )
     assert Path(report.data_docs).exists()
-    assert "restore" in {proof.level for proof in repository.verifications(taken.backup) if proof.passed}
+    assert "restore" in {
+        proof.level for proof in repository.read_records(VerificationRecord, taken.backup) if proof.passed
+    }
     assert [(record.drill, True)] == [(brief.drill, brief.passed) for brief in drills(settings).drills]
 
     pack = max((tmp_path / "repository" / "packs").glob("*/*"), key=lambda path: path.stat().st_size)
@@ -98,7 +99,7 @@ def test_a_drill_proves_the_backup_and_one_of_a_damaged_backup_fails(
 def test_evidence_that_was_tampered_with_is_not_believed(tmp_path: Path, quantforge: MakeDatabase) -> None:
     """A drill on record is signed: whoever can write to the repository cannot make one pass."""
     _, settings = prepare(tmp_path, quantforge().dsn())
-    folder = tmp_path / "repository" / layout.REPORTS / "drills" / "20261102-030000000-0123456789"
+    folder = tmp_path / "repository" / DrillRecord.FOLDER / "20261102-030000000-0123456789"
     folder.mkdir(parents=True)
     (folder / "20261102-030000000-01234567").write_bytes(b"a drill that nobody has signed" * 9)
     report = drills(settings)

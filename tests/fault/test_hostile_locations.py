@@ -27,7 +27,7 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.format.documents import FORMAT
-from strongroom.format.records import GarbageRecord, Unreached
+from strongroom.format.records import GarbageRecord, Unreached, VerificationRecord
 from strongroom.operations.location_messages import (
     CollectGarbage,
     CollectionReport,
@@ -243,7 +243,7 @@ def test_marks_of_another_location_do_not_count(places: Places) -> None:
     )
     places.expire()
     places.wait(HOUR)
-    places.repository("archive").put_garbage(record, os.urandom)
+    places.repository("archive").put_record(record, os.urandom)
     stolen = [one.name for one in places.stores["archive"].list("garbage/")][-1]
     for one in list(places.stores["local"].list("garbage/")):
         places.stores["local"].delete(one.name)
@@ -418,7 +418,9 @@ def test_the_newest_backup_may_be_where_nobody_answers(places: Places) -> None:
     assert "location local" in [finding.object for finding in report.findings]
     places.stores["local"] = good
     places.replicate("archive")
-    assert [True, True] == [record.passed for record in places.repository("archive").verifications(backup)]
+    assert [True, True] == [
+        record.passed for record in places.repository("archive").read_records(VerificationRecord, backup)
+    ]
 
 
 # ---------------------------------------------------------------- one place, two names; another's place

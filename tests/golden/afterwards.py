@@ -86,7 +86,7 @@ def _write_records(repository: Repository, random: Callable[[int], bytes]) -> No
         record = HoldRecord(
             format=FORMAT, backup=full, action=action, at=at, until=until, reason=reason, by="ada (uid 1000)"
         )
-        repository.put_hold(record, random)
+        repository.put_record(record, random)
         at += _MINUTE
     accepted = AcceptanceRecord(
         format=FORMAT,
@@ -96,17 +96,17 @@ def _write_records(repository: Repository, random: Callable[[int], bytes]) -> No
         reason="old ticks were archived",
         by="ada (uid 1000)",
     )
-    repository.put_acceptance(accepted, random)
-    repository.put_verification(_verification(full, at + _MINUTE), random)
+    repository.put_record(accepted, random)
+    repository.put_record(_verification(full, at + _MINUTE), random)
     finding = Finding(severity="critical", code="SR-0602", object="packs/00/00", observed="it was not there")
-    repository.put_verification(_verification(incremental, at + 2 * _MINUTE, finding), random)
-    repository.put_garbage(GarbageRecord(format=FORMAT, at=at + 3 * _MINUTE, location="local"), random)
+    repository.put_record(_verification(incremental, at + 2 * _MINUTE, finding), random)
+    repository.put_record(GarbageRecord(format=FORMAT, at=at + 3 * _MINUTE, location="local"), random)
     unreachable = (
         Unreached(name="packs/00/00", since=at - dt.timedelta(days=7)),
         Unreached(name="packs/00/01", since=at),
     )
     garbage = GarbageRecord(format=FORMAT, at=at + 4 * _MINUTE, location="local", unreachable=unreachable)
-    repository.put_garbage(garbage, random)
+    repository.put_record(garbage, random)
 
 
 def _verification(backup: str, at: dt.datetime, *findings: Finding) -> VerificationRecord:

@@ -55,7 +55,7 @@ def write_recoveries(repository: Repository, at: dt.datetime, random: Callable[[
     full, incremental = repository.backup_ids()
     run = f"recovery-{new_backup_id(at, random(5))}"
     plan = corruption_plan(f"{run}.rollback", full, at)
-    repository.put_recovery(
+    repository.put_record(
         RecoveryRecord(format=FORMAT, at=at + _MINUTE, plan=plan, outcome="begun", by=_BY), random
     )
     finding = Finding(severity="critical", code="SR-0803", object="public.trades", observed="2 orphans")
@@ -72,17 +72,17 @@ def write_recoveries(repository: Repository, at: dt.datetime, random: Callable[[
         lock_seconds=0.25,
         findings=(finding,),
     )
-    repository.put_recovery(ended, random)
+    repository.put_record(ended, random)
     run = f"recovery-{new_backup_id(at + 5 * _MINUTE, random(5))}"
     plan = loss_plan(run, incremental, at + 5 * _MINUTE)
-    repository.put_recovery(
+    repository.put_record(
         RecoveryRecord(format=FORMAT, at=at + 6 * _MINUTE, plan=plan, outcome="recovered", by=_BY), random
     )
-    repository.put_drill(
+    repository.put_record(
         drill_record(new_backup_id(at + 9 * _MINUTE, random(5)), full, at + 10 * _MINUTE), random
     )
     drill = new_backup_id(at + 19 * _MINUTE, random(5))
-    repository.put_drill(_mutation_drill(drill, incremental, at + 20 * _MINUTE), random)
+    repository.put_record(_mutation_drill(drill, incremental, at + 20 * _MINUTE), random)
 
 
 def corruption_plan(run: str, backup: str, at: dt.datetime) -> RecoveryPlan:

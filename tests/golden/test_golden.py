@@ -20,6 +20,13 @@ from strongroom.deadline import Deadline
 from strongroom.errors import WrongPassphrase
 from strongroom.format.documents import FORMAT
 from strongroom.format.packs import PackBuilder
+from strongroom.format.records import (
+    AcceptanceRecord,
+    DrillRecord,
+    HoldRecord,
+    RecoveryRecord,
+    VerificationRecord,
+)
 from strongroom.keys import load_keyring
 from strongroom.postgres.database_facts import decode_facts
 from strongroom.repository.collections import FACTS, read_collection
@@ -132,10 +139,10 @@ def test_the_records_of_the_second_format_read_as_they_did() -> None:
     earlier = make_golden.stored_repository(files_under(make_golden.EARLIER[1] / REPOSITORY))
     today = make_golden.stored_repository(files_under(FOLDER / REPOSITORY))
     for kind in RECORDS[:4]:
-        found = list(earlier.read_records(kind, kind.FOLDER))
+        found = list(earlier.read_records(kind))
         assert {2} == {one.format for one in found}
         assert [msgspec.structs.replace(one, format=FORMAT) for one in found] == list(
-            today.read_records(kind, kind.FOLDER)
+            today.read_records(kind)
         )
 
 
@@ -144,7 +151,10 @@ def test_a_repository_of_the_second_format_is_gone_on_with() -> None:
     objects = files_under(make_golden.EARLIER[1] / REPOSITORY)
     repository = make_golden.stored_repository(objects)
     write_recoveries(repository, RECORDS_AT, os.urandom)
-    assert (3, 2) == (len(list(repository.recoveries())), len(list(repository.drills())))
+    assert (3, 2) == (
+        len(list(repository.read_records(RecoveryRecord))),
+        len(list(repository.read_records(DrillRecord))),
+    )
     assert objects == {name: repository.store.get(name) for name in objects}
     assert expected(make_golden.EARLIER[1], BACKUPS[1]) == restored(repository, BACKUPS[1])
 
@@ -179,19 +189,25 @@ def test_either_recovery_key_alone_restores(tmp_path: Path, name: str) -> None:
 
 def test_the_golden_repository_shows_every_record(repository: Repository) -> None:
     """Each kind, with and without what may be left out, reads as it was written."""
-    first, second, third = repository.holds()
+    first, second, third = repository.read_records(HoldRecord)
     assert ("hold", "release", "hold") == (first.action, second.action, third.action)
     assert (None, BACKUPS[0]) == (first.until, third.backup)
     assert third.until is not None
-    assert ["old ticks were archived"] == [one.reason for one in repository.acceptances()]
-    assert [(True, 0), (False, 1)] == [(one.passed, len(one.findings)) for one in repository.verifications()]
-    assert [BACKUPS[1]] == [one.backup for one in repository.verifications(BACKUPS[1])]
+    assert ["old ticks were archived"] == [one.reason for one in repository.read_records(AcceptanceRecord)]
+    assert [(True, 0), (False, 1)] == [
+        (one.passed, len(one.findings)) for one in repository.read_records(VerificationRecord)
+    ]
+    assert [BACKUPS[1]] == [one.backup for one in repository.read_records(VerificationRecord, BACKUPS[1])]
     newest = newest_list(repository)
     assert newest is not None
     assert ["packs/00/00", "packs/00/01"] == [one.name for one in newest.unreachable]
-    ends = [(one.outcome, one.plan.strategy, len(one.tables)) for one in repository.recoveries()]
+    ends = [
+        (one.outcome, one.plan.strategy, len(one.tables)) for one in repository.read_records(RecoveryRecord)
+    ]
     assert [("begun", "exact", 0), ("rolled-back", "exact", 1), ("recovered", "merge_missing", 0)] == ends
-    assert [(True, 0), (False, 2)] == [(one.passed, len(one.damages)) for one in repository.drills()]
+    assert [(True, 0), (False, 2)] == [
+        (one.passed, len(one.damages)) for one in repository.read_records(DrillRecord)
+    ]
 
 
 def test_the_golden_repository_shows_every_state_of_a_data_key(repository: Repository) -> None:
@@ -303,7 +319,7 @@ def test_the_reader_reads_sets_and_records_as_the_engine_does(opened: tuple[Path
     reader = Reader(objects.__getitem__, objects, Keys.load(folder / KEYS, PASSPHRASE), BACKUPS[1])
     assert list(repository.recovery_key_set().recovery_keys) == reader.recovery_keys()
     for kind in RECORDS:
-        engine = [json.loads(msgspec.json.encode(one)) for one in repository.read_records(kind, kind.FOLDER)]
+        engine = [json.loads(msgspec.json.encode(one)) for one in repository.read_records(kind)]
         assert engine == reader.records(kind.KIND)
         assert bool(engine) == (int(folder.name[1:]) >= SINCE[kind])
 

@@ -88,7 +88,7 @@ def read_everything(objects: dict[str, bytes]) -> Repository:
             assert b"".join(reader.collection(collection, document)) is not None
     repository.recovery_key_set()
     for kind in RECORDS:
-        assert list(repository.read_records(kind, kind.FOLDER))
+        assert list(repository.read_records(kind))
     return repository
 
 

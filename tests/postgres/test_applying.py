@@ -37,20 +37,6 @@ IMPATIENT = RecoverySettings(lock_timeout=0.1, lock_attempts=2)
 
 
 @pytest.fixture
-def database(quantforge: MakeDatabase) -> Database:
-    """Make a database with the application."""
-    return quantforge()
-
-
-@pytest.fixture
-def session(database: Database) -> Iterator[Connection]:
-    """Open a session as the operations do."""
-    with connect(database.conninfo(), Deadline.after(120, "test")) as connection:
-        connection.execute("SET session_replication_role = replica")
-        yield connection
-
-
-@pytest.fixture
 def application(database: Database) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     """Open a session in which triggers and foreign keys act."""
     with psycopg.connect(database.dsn(), autocommit=True) as connection:

@@ -1,34 +1,16 @@
 """Facts about comparing live tables with staged rows on a real server, as role `postgres`."""
 
-from collections.abc import Iterator
-
 import psycopg
 import pytest
 
-from strongroom.deadline import Deadline
 from strongroom.errors import LockNotObtained, PlanUnfit, RecoveryOwnerLost, StagingIncomplete
 from strongroom.operations.recovery_messages import TableDifferences
-from strongroom.postgres.connection import Connection, connect
+from strongroom.postgres.connection import Connection
 from strongroom.recovery import comparing
 from strongroom.recovery.comparing import compare_tables
 from strongroom.recovery.run_journal import set_state
-from tests.conftest import MakeDatabase
 from tests.databases import Database
 from tests.staged import OWNER, Staged
-
-
-@pytest.fixture
-def database(quantforge: MakeDatabase) -> Database:
-    """Make a database with the application."""
-    return quantforge()
-
-
-@pytest.fixture
-def session(database: Database) -> Iterator[Connection]:
-    """Open a session as the operations do."""
-    with connect(database.conninfo(), Deadline.after(120, "test")) as connection:
-        connection.execute("SET session_replication_role = replica")
-        yield connection
 
 
 def kinds(session: Connection, number: int = 0) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -23,20 +22,9 @@ from strongroom.recovery.sessions import connect_live
 from strongroom.recovery_settings import RecoverySettings
 from tests.databases import Database
 from tests.recoveries import Recoveries
-from tests.row_backups import Keys
 from tests.staged import OWNER, Staged
 
 IMPATIENT = RecoverySettings(lock_timeout=0.2, lock_attempts=2)
-
-
-@pytest.fixture
-def recoveries(
-    empty_database: Database, tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
-) -> Recoveries:
-    """Make a repository for an empty database."""
-    made = Recoveries.make(empty_database.dsn(), tmp_path, keys, monkeypatch)
-    made.execute("CREATE SCHEMA IF NOT EXISTS public")
-    return made
 
 
 @pytest.fixture

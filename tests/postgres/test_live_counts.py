@@ -8,14 +8,7 @@ from strongroom.postgres.connection import Connection, connect
 from strongroom.recovery import live_counts
 from strongroom.recovery.live_counts import count_live
 from strongroom.recovery.planning.facts import LiveCount
-from tests.conftest import MakeDatabase
 from tests.databases import Database
-
-
-@pytest.fixture
-def database(quantforge: MakeDatabase) -> Database:
-    """Make a database with an application."""
-    return quantforge()
 
 
 def opened(database: Database, user: str = "postgres") -> Connection:

@@ -57,16 +57,12 @@ TABLE = "public.t"
 
 
 @pytest.fixture
-def recoveries(
-    empty_database: Database, tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
-) -> Recoveries:
+def recoveries(recoveries: Recoveries) -> Recoveries:
     """Make a database with one table, and one backup of it."""
-    made = Recoveries.make(empty_database.dsn(), tmp_path, keys, monkeypatch)
-    made.execute("CREATE SCHEMA IF NOT EXISTS public")
-    made.execute("CREATE TABLE public.t (id int PRIMARY KEY, note text)")
-    made.execute("INSERT INTO public.t SELECT n, 'row ' || n FROM generate_series(1, 50) n")
-    made.backups.back_up("full")
-    return made
+    recoveries.execute("CREATE TABLE public.t (id int PRIMARY KEY, note text)")
+    recoveries.execute("INSERT INTO public.t SELECT n, 'row ' || n FROM generate_series(1, 50) n")
+    recoveries.backups.back_up("full")
+    return recoveries
 
 
 def play_commit(

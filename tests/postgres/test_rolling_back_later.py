@@ -5,7 +5,6 @@ Which rows it touched is found out again from the repository: its own backup, co
 
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -35,9 +34,7 @@ from strongroom.operations.recovery_messages import (
 )
 from strongroom.recovery.staging_names import RUN_SCHEMA, SCHEMAS
 from strongroom.repository.layout import manifest_name
-from tests.databases import Database
 from tests.recoveries import Recoveries
-from tests.row_backups import Keys
 
 KEYED, LOOSE = "public.keyed", "public.loose"
 
@@ -69,18 +66,16 @@ def _go_on(_: str) -> None:
 
 
 @pytest.fixture
-def recoveries(
-    empty_database: Database, tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
-) -> Recoveries:
+def recoveries(recoveries: Recoveries) -> Recoveries:
     """Make a database with two tables, of which one has no key, and a backup of it."""
-    made = Recoveries.make(empty_database.dsn(), tmp_path, keys, monkeypatch)
-    made.execute("CREATE SCHEMA IF NOT EXISTS public")
-    made.execute("CREATE TABLE public.keyed (id int PRIMARY KEY, owner text, note text)")
-    made.execute("INSERT INTO public.keyed SELECT g, 'o' || g % 5, 'good' FROM generate_series(1, 200) g")
-    made.execute("CREATE TABLE public.loose (owner text, note text)")
-    made.execute("INSERT INTO public.loose SELECT 'o' || g % 5, 'good' FROM generate_series(1, 20) g")
-    made.backups.back_up("full")
-    return made
+    recoveries.execute("CREATE TABLE public.keyed (id int PRIMARY KEY, owner text, note text)")
+    recoveries.execute(
+        "INSERT INTO public.keyed SELECT g, 'o' || g % 5, 'good' FROM generate_series(1, 200) g"
+    )
+    recoveries.execute("CREATE TABLE public.loose (owner text, note text)")
+    recoveries.execute("INSERT INTO public.loose SELECT 'o' || g % 5, 'good' FROM generate_series(1, 20) g")
+    recoveries.backups.back_up("full")
+    return recoveries
 
 
 def run_all(recoveries: Recoveries, statements: tuple[str, ...]) -> None:

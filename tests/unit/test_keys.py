@@ -27,7 +27,6 @@ from strongroom.keys import (
     create_keys,
     create_recovery_key,
     load_keyring,
-    load_recovery_key,
     load_recovery_public_key,
     recovery_files,
 )
@@ -235,15 +234,6 @@ def test_damaged_files(directory: Path) -> None:
     (directory / "operator.key").mkdir()
     with pytest.raises(UnreadableKey):
         load_keyring(directory)
-
-
-def test_recovery_key_from_elsewhere(directory: Path, tmp_path: Path) -> None:
-    """A recovery key is loaded from wherever it was taken to."""
-    away = tmp_path / "stick.pem"
-    (directory / "recovery.pem").rename(away)
-    assert load_recovery_key(away, PASSPHRASE).public() == load_keyring(directory).recovery_public[0]
-    with pytest.raises(MissingKey):
-        load_recovery_key(tmp_path / "unplugged.pem", PASSPHRASE)
 
 
 # ------------------------------------------------------------------------------- further recovery keys

@@ -36,11 +36,11 @@ def write(repository: Repository, kind: type[Record], at: dt.datetime) -> str:
     """Store a record of a recovery or of a drill; return its name."""
     name = new_backup_id(at, os.urandom(5))
     if kind is DrillRecord:
-        return repository.put_drill(drill_record(name, BACKUP, at), os.urandom).name
+        return repository.put_record(drill_record(name, BACKUP, at), os.urandom).name
     record = RecoveryRecord(
         format=FORMAT, at=at, plan=loss_plan(name, BACKUP, at), outcome="recovered", by="ada"
     )
-    return repository.put_recovery(record, os.urandom).name
+    return repository.put_record(record, os.urandom).name
 
 
 def on_record(places: Places, kind: type[Record], location: str = "local") -> list[str]:

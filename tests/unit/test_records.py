@@ -10,6 +10,7 @@ from strongroom.errors import ForgedSignature, MalformedDocument, ObjectMissing
 from strongroom.format.codec import decode_json
 from strongroom.format.documents import FORMAT
 from strongroom.format.records import (
+    DrillRecord,
     GarbageRecord,
     HoldAction,
     HoldRecord,
@@ -48,10 +49,12 @@ def test_the_newest_record_is_the_last_of_its_backup() -> None:
     """However they were stored, they come back by backup and instant."""
     repository = memory_repository()
     for record in (hold("release", 2), hold("hold", 1), hold("hold", 0, OTHER)):
-        repository.put_hold(record, os.urandom)
-    assert [hold("hold", 1), hold("release", 2), hold("hold", 0, OTHER)] == list(repository.holds())
-    assert [hold("hold", 1), hold("release", 2)] == list(repository.holds(BACKUP))
-    assert [] == list(repository.holds("20991124-034500000-9f3a61c2d4"))
+        repository.put_record(record, os.urandom)
+    assert [hold("hold", 1), hold("release", 2), hold("hold", 0, OTHER)] == list(
+        repository.read_records(HoldRecord)
+    )
+    assert [hold("hold", 1), hold("release", 2)] == list(repository.read_records(HoldRecord, BACKUP))
+    assert [] == list(repository.read_records(HoldRecord, "20991124-034500000-9f3a61c2d4"))
 
 
 def test_a_record_is_named_by_its_instant_in_utc() -> None:
@@ -70,9 +73,9 @@ def test_a_record_is_named_by_its_instant_in_utc() -> None:
         rows_checked=0,
         location="local",
     )
-    stored = repository.put_verification(record, lambda size: b"\x0a" * size)
+    stored = repository.put_record(record, lambda size: b"\x0a" * size)
     assert f"reports/verification/{BACKUP}/20261123-220203004-0a0a0a0a" == stored.name
-    assert [record] == list(repository.verifications())
+    assert [record] == list(repository.read_records(VerificationRecord))
 
 
 def recovery(outcome: RecoveryOutcome, minutes: int, run: str) -> RecoveryRecord:
@@ -92,9 +95,9 @@ def test_the_newest_record_of_a_run_says_how_it_ended() -> None:
         recovery("failed", 0, OTHER),
     )
     for record in (ended, begun, other):
-        repository.put_recovery(record, os.urandom)
-    assert [begun, ended, other] == list(repository.recoveries())
-    assert [begun, ended] == list(repository.recoveries(BACKUP))
+        repository.put_record(record, os.urandom)
+    assert [begun, ended, other] == list(repository.read_records(RecoveryRecord))
+    assert [begun, ended] == list(repository.read_records(RecoveryRecord, BACKUP))
 
 
 def test_a_plan_comes_back_as_it_was_made() -> None:
@@ -102,8 +105,8 @@ def test_a_plan_comes_back_as_it_was_made() -> None:
     repository = memory_repository()
     plan = corruption_plan(BACKUP, OTHER, NOON)
     record = RecoveryRecord(format=FORMAT, at=NOON, plan=plan, outcome="begun", by="ada")
-    repository.put_recovery(record, os.urandom)
-    assert [plan] == [one.plan for one in repository.recoveries()]
+    repository.put_record(record, os.urandom)
+    assert [plan] == [one.plan for one in repository.read_records(RecoveryRecord)]
     assert plan == decode_json(RecoveryPlan, msgspec.json.encode(plan), "PLAN.json")
 
 
@@ -112,16 +115,16 @@ def test_the_evidence_of_drills_comes_back_in_order() -> None:
     repository = memory_repository()
     later, earlier = drill_record(BACKUP, BACKUP, NOON), drill_record(OTHER, BACKUP, NOON)
     for record in (later, earlier):
-        repository.put_drill(record, os.urandom)
-    assert sorted([later, earlier], key=lambda one: one.drill) == list(repository.drills())
+        repository.put_record(record, os.urandom)
+    assert sorted([later, earlier], key=lambda one: one.drill) == list(repository.read_records(DrillRecord))
 
 
 def test_the_newest_list_of_garbage_counts() -> None:
     """There is none at first; then the last one takes the place of those before."""
     repository = memory_repository()
     assert newest_list(repository) is None
-    repository.put_garbage(garbage(1, Unreached(name="packs/00/00", since=NOON)), os.urandom)
-    repository.put_garbage(garbage(2), os.urandom)
+    repository.put_record(garbage(1, Unreached(name="packs/00/00", since=NOON)), os.urandom)
+    repository.put_record(garbage(2), os.urandom)
     assert garbage(2) == newest_list(repository)
 
 
@@ -130,11 +133,11 @@ def test_a_forged_record_raises_and_the_others_can_be_read() -> None:
     repository = memory_repository()
     store = repository.store
     assert isinstance(store, MemoryStore)
-    forged = repository.put_hold(hold("hold", 1), os.urandom).name
-    good = repository.put_hold(hold("release", 2), os.urandom).name
+    forged = repository.put_record(hold("hold", 1), os.urandom).name
+    good = repository.put_record(hold("release", 2), os.urandom).name
     store.tamper(forged, lambda data: data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(ForgedSignature):
-        list(repository.holds())
+        list(repository.read_records(HoldRecord))
     assert [forged, good] == repository.record_names(layout.HOLDS)
     assert hold("release", 2) == repository.read_record(HoldRecord, good)
 
@@ -152,12 +155,12 @@ def test_a_record_under_the_name_of_another_backup_is_refused() -> None:
 def test_a_record_that_expires_while_they_are_read_is_passed_over() -> None:
     """It was listed, and is gone when its turn comes."""
     repository = memory_repository()
-    first = repository.put_hold(hold("hold", 1), os.urandom).name
-    repository.put_hold(hold("release", 2), os.urandom)
+    first = repository.put_record(hold("hold", 1), os.urandom).name
+    repository.put_record(hold("release", 2), os.urandom)
     hooked = HookedStore(repository.store)
     hooked.before(3, lambda: repository.store.delete(first))
     reader = Repository.open(hooked, repository.keyring)
-    assert [hold("release", 2)] == list(reader.holds())
+    assert [hold("release", 2)] == list(reader.read_records(HoldRecord))
     with pytest.raises(ObjectMissing):
         reader.read_record(HoldRecord, first)
 
@@ -168,7 +171,7 @@ def test_objects_of_other_names_are_left_alone() -> None:
     repository.store.create("garbage/notes", b"of another version")
     repository.store.create("holds/20261124", b"of another version")
     assert newest_list(repository) is None
-    assert [] == list(repository.holds())
+    assert [] == list(repository.read_records(HoldRecord))
 
 
 def _store(repository: Repository, name: str, record: HoldRecord) -> None:

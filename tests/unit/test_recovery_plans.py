@@ -35,16 +35,10 @@ from strongroom.format.recovery_plans import (
     Strategy,
     TableEstimate,
 )
+from strongroom.operations.recovery_messages import Wishes
 from strongroom.recovery.planning.choosing import choose_point
 from strongroom.recovery.planning.estimates import estimate
-from strongroom.recovery.planning.facts import (
-    LiveCount,
-    Measured,
-    PlanFacts,
-    RecoveryPoint,
-    RecoveryPolicy,
-    Wishes,
-)
+from strongroom.recovery.planning.facts import LiveCount, Measured, PlanFacts, RecoveryPoint, RecoveryPolicy
 from strongroom.recovery.planning.plan import plan_recovery, plan_rollback
 from strongroom.recovery.planning.risk import DataLoss, assess_loss, percent_lost
 from strongroom.recovery.planning.scope import choose_scope, read_scoped_table, write_scoped_table

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from strongroom.errors import NoRecoveryPoint, OnlyUnverified, RecoveryPointTooOld
 from strongroom.format.documents import Finding
-from strongroom.recovery.planning.facts import RecoveryPoint, RecoveryPolicy, Wishes
+from strongroom.operations.recovery_messages import Wishes
+from strongroom.recovery.planning.facts import RecoveryPoint, RecoveryPolicy
 from strongroom.recovery.planning.wording import counted, instant, span
 
 LATEST = "latest"

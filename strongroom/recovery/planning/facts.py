@@ -11,7 +11,8 @@ from typing import Literal
 
 from strongroom.format.documents import BackupClass, Finding, Manifest
 from strongroom.format.records import DrillRecord, RecoveryRecord, VerificationRecord
-from strongroom.format.recovery_plans import RollbackStrategy, ScopedTable, Strategy
+from strongroom.format.recovery_plans import RollbackStrategy
+from strongroom.operations.recovery_messages import Wishes
 from strongroom.retention.facts import BackupFacts, Proof
 
 Place = Literal["in-place", "empty"]
@@ -26,25 +27,6 @@ class RecoveryPolicy:
     max_recovery_time: dt.timedelta = dt.timedelta(minutes=30)
     schedule_interval: dt.timedelta = dt.timedelta(hours=6)
     rollback_strategy: RollbackStrategy = "immediate"
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What somebody asked for. `backup` is an id, `latest`, or empty to have one chosen.
-
-    `before` asks for the last recovery point at or before an instant (aware).
-    """
-
-    backup: str = ""
-    before: dt.datetime | None = None
-    tables: tuple[ScopedTable, ...] = ()
-    schemas: tuple[str, ...] = ()
-    strategy: Strategy | None = None
-    emergency_backup: bool = True
-    rollback_on_error: bool = True
-    rollback_strategy: RollbackStrategy | None = None
-    force: bool = False
-    skip_verification: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from strongroom.format.documents import Finding, Manifest
 from strongroom.format.recovery_plans import Scenario, ScopedTable, Strategy
+from strongroom.operations.recovery_messages import Wishes
 from strongroom.recovery.planning.estimates import Estimate
-from strongroom.recovery.planning.facts import PlanFacts, RecoveryPolicy, Wishes
+from strongroom.recovery.planning.facts import PlanFacts, RecoveryPolicy
 from strongroom.recovery.planning.scenarios import whole_budget
 from strongroom.recovery.planning.scope import label, references_left_out
 from strongroom.recovery.planning.wording import instant, listed, span

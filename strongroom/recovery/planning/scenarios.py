@@ -17,9 +17,7 @@ from strongroom.format.recovery_plans import (
     StepName,
     Strategy,
 )
-from strongroom.recovery.planning.facts import Wishes
-
-IN_PLACE: tuple[Strategy, ...] = ("exact", "merge_missing", "merge_overwrite")
+from strongroom.operations.recovery_messages import Wishes
 
 _WAY_BACK = "roll back from the emergency backup"
 _READ_ONLY = "nothing to undo: it only reads"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from strongroom.errors import NothingInScope, PlanUnfit
 from strongroom.format.documents import Manifest, TableEntry, TableFacts
 from strongroom.format.recovery_plans import Scenario, ScopedTable
-from strongroom.recovery.planning.facts import Wishes
+from strongroom.operations.recovery_messages import Wishes
 
 _PART = r'("(?:[^"]|"")+"|[^\s."]+)'
 _NAME = re.compile(rf"\s*(?:{_PART}\.)?{_PART}\s*")
