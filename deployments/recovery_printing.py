@@ -13,7 +13,7 @@ from deployments.printing import (
     print_findings,
     print_integrity,
 )
-from flows.wording import duration
+from flows.wording import duration, writers_waited
 from strongroom.format.recovery_plans import RecoveryPlan, ScopedTable, TableEstimate
 from strongroom.operations.messages import Message
 from strongroom.operations.recovery_messages import (
@@ -150,7 +150,7 @@ def sentence_of_recovery(report: Message) -> str:
             line = f"committed already, {instant(report.committed_at)}"
         case ApplyReport():
             rows = counted(sum(table.total for table in report.tables), "row")
-            line = f"committed {rows}; writers waited {duration(report.lock_seconds)}"
+            line = f"committed {rows}; writers waited {writers_waited(report)}"
         case ConfirmReport():
             wrong = (
                 f"{counted(report.differing, 'row')} STILL {'DIFFERS' if report.differing == 1 else 'DIFFER'}"
@@ -268,7 +268,7 @@ def _applied_facts(applied: ApplyReport) -> dict[str, str]:
     tries = f" after {applied.lock_attempts} attempts" if applied.lock_attempts > 1 else ""
     return {
         "committed": instant(applied.committed_at),
-        "writers waited": f"{duration(applied.lock_seconds)}{tries}",
+        "writers waited": f"{writers_waited(applied)}{tries}",
         **({"sequences moved": plain(", ".join(applied.sequences_moved))} if applied.sequences_moved else {}),
     }
 

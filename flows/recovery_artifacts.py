@@ -22,7 +22,7 @@ from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.logging import get_run_logger
 
 from flows.artifacts import key_of
-from flows.wording import cell, duration, facts, findings, sections
+from flows.wording import cell, duration, facts, findings, sections, writers_waited
 from strongroom.errors import StrongroomError
 from strongroom.format.recovery_plans import RecoveryPlan
 from strongroom.operations.messages import IntegrityReport
@@ -223,7 +223,7 @@ async def publish_in_place(source: str, report: InPlaceReport) -> None:
         "backup": report.plan.backup,
         "emergency backup": report.emergency_backup or "**none**",
         "rows touched": sum(table.total for table in applied.tables) if applied else 0,
-        "writers waited": duration(applied.lock_seconds) if applied else "not at all",
+        "writers waited": writers_waited(applied) if applied else "not at all",
         "sequences moved": ", ".join(applied.sequences_moved) if applied else "",
         "approved by": f"{report.approved_by} (as typed; Prefect does not know who)"
         if report.approved_by

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from strongroom.format.documents import Finding
+from strongroom.operations.recovery_messages import ApplyReport
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -27,6 +28,13 @@ def duration(seconds: float) -> str:
     if hours < 48:
         return f"{hours} h {minutes} min"
     return f"{hours // 24} days {hours % 24} h"
+
+
+def writers_waited(applied: ApplyReport) -> str:
+    """Word for how long writers of the tables waited, and of the rows that differed if that was longer."""
+    tables, rows = duration(applied.lock_seconds), duration(applied.rows_locked_seconds)
+    is_longer = applied.rows_locked_seconds > applied.lock_seconds and rows != tables
+    return f"{tables}, for the rows that differed {rows}" if is_longer else tables
 
 
 def ratio(whole: float, part: float) -> str:

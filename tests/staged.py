@@ -13,6 +13,9 @@ import itertools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import pytest
 
 from strongroom.clock import system_clock
 from strongroom.deadline import Deadline
@@ -23,6 +26,7 @@ from strongroom.operations.recovery_messages import ApplyReport
 from strongroom.postgres.connection import Connection
 from strongroom.postgres.digest import quote_identifier
 from strongroom.postgres.introspection import list_sequences, list_tables, read_snapshot_facts
+from strongroom.recovery import applying
 from strongroom.recovery.applied import read_applied
 from strongroom.recovery.applying import Applying
 from strongroom.recovery.comparing import Compared, compare_tables, match_tables
@@ -114,6 +118,27 @@ class Staged:
             keys = ", ".join(map(quote_identifier, table.mapped.key))
             self.connection.execute(f"CREATE UNIQUE INDEX ON {name} ({keys})")
         self.connection.execute(f"ANALYZE {name}")
+
+
+def tables_first(patch: pytest.MonkeyPatch) -> None:
+    """Have the tables locked before their rows are touched, as if something had always changed."""
+
+    def refuse(*_: object) -> NoReturn:
+        raise applying._LockFirst
+
+    patch.setattr(applying.Applying, "_touch_first", refuse)
+
+
+def note_ways(patch: pytest.MonkeyPatch, ways: list[str]) -> None:
+    """Note which ways are gone from here on: `_touch_first`, `_lock_first`."""
+    for way in ("_touch_first", "_lock_first"):
+        act = getattr(applying.Applying, way)
+
+        def and_note(*arguments: Any, _act: Any = act, _way: str = way, **named: Any) -> Any:
+            ways.append(_way)
+            return _act(*arguments, **named)
+
+        patch.setattr(applying.Applying, way, and_note)
 
 
 def _plan(tables: Sequence[str], strategy: Strategy, where: Mapping[str, str], undoes: str) -> RecoveryPlan:

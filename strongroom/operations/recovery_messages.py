@@ -246,6 +246,7 @@ class ApplyRecovery(Message):
 class ApplyReport(Message):
     """What was committed. `lock_seconds` is how long writers of the tables in scope were kept waiting at most.
 
+    `rows_locked_seconds` is how long those of the rows that differed were: it includes the former.
     `compared_again` are the tables that were written to while they were being compared, so that they were compared
     once more under the lock.
     """
@@ -253,6 +254,7 @@ class ApplyReport(Message):
     tables: tuple[TableDifferences, ...]
     committed_at: dt.datetime
     lock_seconds: float
+    rows_locked_seconds: float = 0.0
     lock_attempts: int = 1
     compared_again: tuple[str, ...] = ()
     sequences_moved: tuple[str, ...] = ()

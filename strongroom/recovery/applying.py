@@ -3,15 +3,17 @@
     applying = Applying(connection, plan, owner, manifest, tables, settings.recovery, context)
     report = applying.run()
 
-Under a lock that keeps writers away it is made sure that what was compared still holds; then exactly the rows that
-differ are touched, foreign keys are looked at, sequences move forward, and the journal says `committed`. All of it is
-committed, or none. A row count that is not what was compared ends it, and it is tried again from the comparison.
+Exactly the rows that differ are touched, foreign keys are looked at, sequences move forward, and the journal says
+`committed`. All of it is committed, or none. There are two ways. First the rows are touched, and then the tables locked
+against writers, for as long as it takes to prove that nothing else has changed since they were compared. If something
+has, or the lock is not to be had at once, everything is undone and the tables are locked first: what was written to is
+compared again, and then the rows are touched. A row count that is not what was compared ends either.
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 import psycopg
@@ -20,45 +22,52 @@ from strongroom.errors import (
     LiveMoved,
     LockNotObtained,
     PlanUnfit,
+    ReferencesWouldBreak,
     StrongroomError,
+    ValueTaken,
 )
 from strongroom.format.documents import Finding, Manifest
 from strongroom.format.recovery_plans import RecoveryPlan
 from strongroom.operations.context import Context
 from strongroom.operations.recovery_messages import ApplyReport
 from strongroom.postgres.connection import Connection, abandon, translate, translated
-from strongroom.postgres.digest import quote_identifier
-from strongroom.recovery import reconciling, references
+from strongroom.recovery import reconciling
 from strongroom.recovery.applied import COMMITTED, Applied, read_applied, store_applied
-from strongroom.recovery.catching_up import catch_up, is_costly, xmin_of
 from strongroom.recovery.comparing import (
     Compared,
-    compare_table,
     compare_tables,
     current_snapshot,
     read_compared,
     require_staged,
-    touched_rows,
 )
 from strongroom.recovery.comparison import Matched
-from strongroom.recovery.late_keys import require_unique
-from strongroom.recovery.locking import describe_holders, is_busy, lock_tables, pause_seconds
-from strongroom.recovery.period_keys import require_periods, watch_periods
-from strongroom.recovery.refusals import coded_refusals
-from strongroom.recovery.replica_identity import lend_identities, refused_tables, return_identities
+from strongroom.recovery.locking import (
+    describe_holders,
+    is_busy,
+    lock_against_upkeep,
+    lock_at_once,
+    lock_tables,
+    pause_seconds,
+    require_free,
+)
+from strongroom.recovery.proving import CompareAgain, HasChanged, Proof
+from strongroom.recovery.replica_identity import refused_tables
 from strongroom.recovery.run_journal import require_owner, set_state
 from strongroom.recovery.sequences_forward import move_sequences
-from strongroom.recovery.sessions import triggers_are_off
-from strongroom.recovery.silencing import parents_first, silence, unsilence
 from strongroom.recovery.staging_names import found_differences, schema_of
-from strongroom.recovery.unchanged import is_quiet, observe, running_now
+from strongroom.recovery.touching import Touching, looked_up_by_place
+from strongroom.recovery.unchanged import running_now
 from strongroom.recovery_settings import RecoverySettings
 
 _ROUNDS = 2
 """How often a table that was written to is compared again without the lock before that is done under it."""
 
+_AT_ONCE_MS = 1
+"""For how long a row is waited for while others may wait for us: the shortest that the server knows."""
+
 _SETTINGS = (
     "SET LOCAL work_mem = '64MB'",
+    "SET LOCAL max_parallel_workers_per_gather = 2",
     # The platform's own guard against deleting rows of storage.objects.
     "SET LOCAL storage.allow_delete_query = 'true'",
     "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'",
@@ -69,8 +78,30 @@ class CommitUnknown(Exception):
     """The connection was lost while the commit was under way: only the journal knows."""
 
 
-class _CompareAgain(Exception):
-    """So much has changed that it is compared again without the lock."""
+class _LockFirst(Exception):
+    """Rows cannot be touched before the tables are locked."""
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What an attempt has done before its commit; `touched_at` and `locked_at` in seconds of the monotonic clock.
+
+    `in_vain` is for how many seconds an attempt that was undone held rows before.
+    """
+
+    touching: Touching
+    touched_at: float
+    locked_at: float
+    snapshot: str
+    xid: int
+    refused: tuple[Finding, ...]
+    again: tuple[str, ...] = ()
+    in_vain: float = 0.0
+
+    def waited(self) -> tuple[float, float]:
+        """Return for how many seconds until now others may have waited for the tables, and for the rows."""
+        now = time.monotonic()
+        return round(now - self.locked_at, 4), round(now - self.touched_at + self.in_vain, 4)
 
 
 @dataclass
@@ -85,12 +116,18 @@ class Applying:
     limits: RecoverySettings
     context: Context
     own: set[int] = field(default_factory=set)
-    findings: list[Finding] = field(default_factory=list)
+    _has_touched: bool = False
+    _moved: set[str] = field(default_factory=set)
+    _seconds_in_vain: float = 0.0
 
     @property
     def schema(self) -> str:
         """The schema of the run."""
         return schema_of(self.plan)
+
+    @property
+    def _proof(self) -> Proof:
+        return Proof(self.connection, self.plan, self.tables, self.own)
 
     # ---------------------------------------------------------------------------------- attempts
 
@@ -101,7 +138,6 @@ class Applying:
         `RecoveryOwnerLost`, `StagingIncomplete`, and `CommitUnknown`.
         """
         rounds, attempt = 0, 1
-        wholly: frozenset[str] = frozenset()
         while True:
             self.context.deadline.check()
             compared = self._compared()
@@ -109,13 +145,16 @@ class Applying:
             wholly = self._published_unfit(in_question, compared)
             if attempt == 1:
                 self._read_ahead(in_question, compared)
+            if not self._has_touched:
+                self._has_touched = True
+                report = self._rows_first(in_question, wholly)
+                if report is not None:
+                    return report
+            change = partial(self._lock_first, in_question, wholly, may_wait=rounds < _ROUNDS)
             try:
-                return self._attempt(in_question, wholly, attempt, may_wait=rounds < _ROUNDS)
-            except _CompareAgain:
-                rounds += 1
-                self._compare()
-            except LiveMoved:
-                # Against all that was made sure of: the comparison is not to be believed.
+                return self._attempt(change, attempt)
+            except (CompareAgain, LiveMoved):
+                # The latter against all that was made sure of: the comparison is not to be believed.
                 if rounds >= _ROUNDS:
                     raise
                 rounds += 1
@@ -128,41 +167,56 @@ class Applying:
                 self._pause(attempt)
                 attempt += 1
 
-    def _attempt(
-        self, tables: Sequence[Matched], wholly: frozenset[str], attempt: int, *, may_wait: bool
-    ) -> ApplyReport:
+    def _rows_first(self, tables: Sequence[Matched], wholly: frozenset[str]) -> ApplyReport | None:
+        """Try what keeps writers waiting the least; None if it does not do, and nothing has changed."""
+        try:
+            return self._attempt(partial(self._touch_first, tables, wholly), attempt=1)
+        except (_LockFirst, HasChanged, LiveMoved, ReferencesWouldBreak, ValueTaken):
+            # Under a lock it is found out what has become of the rows, and whether that is an error.
+            return None
+        except StrongroomError as error:
+            if is_busy(error):
+                return None
+            raise
+
+    def _attempt(self, change: Callable[[], _Done], attempt: int) -> ApplyReport:
         connection = self.connection
-        self.findings = []
         with translated("the recovery"):
             # Whatever the role prefers: what is committed until the lock is ours must be seen after it.
             connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
         try:
-            done = self._begin()
-            if done is not None:
+            before = self._begin()
+            if before is not None:
                 abandon(connection)
-                return msgspec.structs.replace(done.report, already_done=True)
-            lock_tables(connection, tables, wholly=wholly)
-            locked_at = time.monotonic()
-            snapshot, xid = running_now(connection), current_snapshot(connection)[2]
-            compared, again = self._make_sure(tables, may_wait=may_wait)
-            is_certain = self._reconcile(tables, compared, wholly)
-            moved, refused = move_sequences(connection, self.schema, self.manifest, self.tables)
-            report = ApplyReport(
-                tables=tuple(compared[t.mapped.number].differences(t.mapped) for t in self.tables),
-                committed_at=self.context.clock(),
-                lock_seconds=time.monotonic() - locked_at,
-                lock_attempts=attempt,
-                compared_again=again,
-                sequences_moved=moved,
-                findings=(*self.findings, *refused),
+                return msgspec.structs.replace(before.report, already_done=True)
+            done = change()
+            report = self._report(done, attempt)
+            store_applied(
+                connection, self.plan, Applied(report, done.snapshot, done.xid, done.touching.is_certain)
             )
-            store_applied(connection, self.plan, Applied(report, snapshot, xid, is_certain))
             set_state(connection, self.plan, "committed")
             self._commit()
         except BaseException:
             abandon(connection)
             raise
-        return msgspec.structs.replace(report, lock_seconds=round(time.monotonic() - locked_at, 4))
+        # The commit itself is part of what others have waited for.
+        tables, rows = done.waited()
+        return msgspec.structs.replace(report, lock_seconds=tables, rows_locked_seconds=rows)
+
+    def _report(self, done: _Done, attempt: int) -> ApplyReport:
+        compared = done.touching.compared
+        tables, rows = done.waited()
+        return ApplyReport(
+            tables=tuple(compared[t.mapped.number].differences(t.mapped) for t in self.tables),
+            committed_at=self.context.clock(),
+            lock_seconds=tables,
+            rows_locked_seconds=rows,
+            lock_attempts=attempt,
+            compared_again=done.again,
+            # They stay where they are if an attempt is undone.
+            sequences_moved=tuple(sorted(self._moved)),
+            findings=(*done.touching.findings, *done.refused),
+        )
 
     def _begin(self) -> Applied | None:
         """Set the transaction up, make sure that the run is ours, and return what it has committed before."""
@@ -232,7 +286,7 @@ class Applying:
                 with (
                     translated(table.mapped.label),
                     self.connection.transaction(),
-                    self._by_place(found),
+                    looked_up_by_place(self.connection, found),
                 ):
                     self.connection.execute(reconciling.read_rows(table, differences))
 
@@ -251,174 +305,55 @@ class Applying:
                 touched.append(table)
         return frozenset(table.mapped.label for table in refused_tables(self.connection, touched))
 
-    def _make_sure(
-        self, tables: Sequence[Matched], *, may_wait: bool
-    ) -> tuple[dict[int, Compared], tuple[str, ...]]:
-        """Make sure that what was compared still holds; compare what was written to again.
+    # ---------------------------------------------------------------------------------- the lock first
 
-        Raises `_CompareAgain` if that would take long and `may_wait`.
-        """
-        compared = read_compared(self.connection, self.schema)
-        snapshots = {compared[table.mapped.number].snapshot for table in tables}
-        own = frozenset(self.own)
-        if all(is_quiet(self.connection, snapshot, own) for snapshot in snapshots):
-            return compared, ()
-        only = touched_rows(self.connection, self.plan, [table.mapped for table in self.tables])
-        again = []
-        for table in tables:
-            number = table.mapped.number
-            found = self._still(table, compared[number], only.get(number, ""), may_wait=may_wait)
-            if found is not compared[number]:
-                same = replace(found, snapshot="", xid=0, witness=compared[number].witness) == replace(
-                    compared[number], snapshot="", xid=0
-                )
-                if compared[number].witness.is_counted or not same:
-                    again.append(table.mapped.label)
-                compared[number] = found
-        return compared, tuple(again)
-
-    def _still(self, table: Matched, compared: Compared, only: str, *, may_wait: bool) -> Compared:
-        if not compared.witness.is_counted:
-            return compare_table(self.connection, self.schema, table, only)
-        now = observe(self.connection, table, xmin_of(compared.snapshot))
-        if now == compared.witness:
-            return compared
-        is_partial = bool(only or table.mapped.where or not table.mapped.key)
-        if may_wait and (is_partial or is_costly(compared, now)):
-            raise _CompareAgain
-        if is_partial:
-            return compare_table(self.connection, self.schema, table, only)
-        return catch_up(self.connection, self.schema, table, compared, now)
-
-    # ---------------------------------------------------------------------------------- reconciling
-
-    def _reconcile(
-        self, locked: Sequence[Matched], compared: dict[int, Compared], wholly: frozenset[str]
-    ) -> bool:
-        """Touch the rows that differ; return whether nothing else can have acted on them."""
+    def _lock_first(self, tables: Sequence[Matched], wholly: frozenset[str], *, may_wait: bool) -> _Done:
         connection = self.connection
-        tables = [table for table in locked if compared[table.mapped.number].total]
-        is_replica = triggers_are_off(connection)
-        watched = references.watch_references(
-            connection, self.schema, tables, {table.mapped.label for table in locked}, self._whole()
+        lock_against_upkeep(connection, tables)
+        # From here on writers queue behind us, though we may not have the lock yet.
+        locked_at = time.monotonic()
+        lock_tables(connection, tables, wholly=wholly)
+        snapshot, xid = running_now(connection), current_snapshot(connection)[2]
+        compared, again = self._proof.make_sure(tables, may_wait=may_wait)
+        locked = frozenset(table.mapped.label for table in tables)
+        touching = Touching(connection, self.plan, tables, compared, locked, wholly)
+        touching.prepare()
+        touching.touch()
+        touching.require_keys()
+        refused = move_sequences(connection, self.schema, self.manifest, self.tables, self._moved)
+        return _Done(
+            touching, locked_at, locked_at, snapshot, xid, refused, again, in_vain=self._seconds_in_vain
         )
-        periods = watch_periods(connection, tables) if is_replica else ()
-        lent = [table for table in tables if table.mapped.label in wholly]
-        former = lend_identities(connection, lent)
-        self.findings += [_readers_waited(table) for table in lent]
-        if is_replica:
-            self._touch(tables, tables, compared, ())
-            self.findings += references.require_references(connection, watched)
-        else:
-            undo = silence(connection, tables)
-            ordered = parents_first(connection, tables)
-            self._touch(ordered[::-1], ordered, compared, watched)
-            with coded_refusals("the foreign keys"):
-                unsilence(connection, undo)
-        references.drop_notes(connection, watched)
-        return_identities(connection, former)
-        require_unique(connection, tables)
-        require_periods(connection, periods)
-        acting = [table for table in tables if _acting(table)]
-        self.findings += [_triggers_acted(table) for table in acting]
-        return is_replica and not acting
 
-    def _whole(self) -> frozenset[str]:
-        """Return the labels of the tables that become exactly what they were in the backup."""
-        if self.plan.strategy != "exact" or self.plan.undoes:
-            return frozenset()
-        return frozenset(table.mapped.label for table in self.tables if not table.mapped.where)
+    # ---------------------------------------------------------------------------------- the rows first
 
-    def _touch(
-        self,
-        deleting: Sequence[Matched],
-        inserting: Sequence[Matched],
-        compared: dict[int, Compared],
-        watched: Sequence[references.Watched],
-    ) -> None:
-        """Delete, then update, then insert, each in the order given."""
-        carried = {table.mapped.number: self._carry(table, compared) for table in inserting}
-        for table in deleting:
-            found = compared[table.mapped.number]
-            differences = found_differences(self.schema, table.mapped.number)
-            references.require_no_action(self.connection, watched, table, differences)
-            with self._by_place(found):
-                self._execute(
-                    table, reconciling.delete_rows(table, differences), found.deletes + found.replacements
-                )
-        for table in inserting:
-            found = compared[table.mapped.number]
-            differences = found_differences(self.schema, table.mapped.number)
-            with self._by_place(found):
-                self._execute(table, reconciling.update_rows(table, differences), found.updates)
-        for table in inserting:
-            found = compared[table.mapped.number]
-            differences = found_differences(self.schema, table.mapped.number)
-            with self._by_place(found):
-                self._execute(table, reconciling.insert_rows(table, differences), found.inserts)
-            statement = reconciling.insert_replaced(table, differences, carried[table.mapped.number])
-            self._execute(table, statement, found.replacements)
-        for name in filter(None, carried.values()):
-            with translated("the recovery"):
-                self.connection.execute(f"DROP TABLE {name}")
+    def _touch_first(self, tables: Sequence[Matched], wholly: frozenset[str]) -> _Done:
+        """Touch the rows, then lock the tables and prove that nothing else has changed.
 
-    @contextmanager
-    def _by_place(self, found: Compared) -> Iterator[None]:
-        """Have the server look rows up by their places; the planner would rather read both tables whole, twice."""
-        if not found.is_sparse:
-            yield
-            return
-        for way in ("hashjoin", "mergejoin"):
-            self.connection.execute(f"SET LOCAL enable_{way} = off")
-        yield
-        for way in ("hashjoin", "mergejoin"):
-            self.connection.execute(f"SET LOCAL enable_{way} TO DEFAULT")
-
-    def _carry(self, table: Matched, compared: dict[int, Compared]) -> str:
-        """Note what replaced rows have in columns that are kept; return where, or nothing."""
-        if not (compared[table.mapped.number].replacements and table.mapped.kept):
-            return ""
-        name = f"{quote_identifier(self.schema)}.carried_{table.mapped.number}"
-        differences = found_differences(self.schema, table.mapped.number)
-        with translated(table.mapped.label):
-            self.connection.execute(f"DROP TABLE IF EXISTS {name}")
-            self.connection.execute(reconciling.carry_kept(table, differences, name))
-        return name
-
-    def _execute(self, table: Matched, statement: str, expected: int) -> None:
-        if not expected:
-            return
-        with coded_refusals(table.mapped.label, table.strategy):
-            rows = self.connection.execute(statement).rowcount
-        if rows != expected:
-            raise LiveMoved(
-                object=table.mapped.label,
-                detail=f"{rows} rows were written where {expected} should have been",
-            )
-
-
-def _readers_waited(table: Matched) -> Finding:
-    return Finding(
-        severity="warning",
-        code="readers-waited",
-        object=table.mapped.label,
-        expected="readers go on",
-        observed="readers waited as long as writers, while the table was given a replica identity",
-        advice="It is published so that nobody can update or delete its rows; publish its generated columns.",
-    )
-
-
-def _acting(table: Matched) -> tuple[str, ...]:
-    """Return what the user has attached to a table so that it acts in a replica's session, too."""
-    return (*table.mapped.live.always_triggers, *table.mapped.live.always_rules)
-
-
-def _triggers_acted(table: Matched) -> Finding:
-    return Finding(
-        severity="warning",
-        code="triggers-acted",
-        object=table.mapped.label,
-        expected="no trigger or rule acts on what is recovered",
-        observed=f"enabled for replicas: {', '.join(_acting(table))}",
-        advice="Look at what they have written.",
-    )
+        Raises `_LockFirst` and `HasChanged`.
+        """
+        connection = self.connection
+        compared = read_compared(connection, self.schema)
+        lock_against_upkeep(connection, tables)
+        touching = Touching(connection, self.plan, tables, compared, frozenset(), wholly)
+        touching.prepare()
+        if touching.needs_locks:
+            raise _LockFirst
+        expected = self._proof.expect(tables, compared)
+        # Beside a transaction that stays open all would be in vain, over and over.
+        require_free(connection, tables)
+        with translated("the recovery"):
+            connection.execute(f"SET LOCAL lock_timeout = {_AT_ONCE_MS}")
+        touched_at = time.monotonic()
+        try:
+            touching.touch()
+            refused = move_sequences(connection, self.schema, self.manifest, self.tables, self._moved)
+            lock_at_once(connection, tables)
+            locked_at = time.monotonic()
+            snapshot, xid = running_now(connection), current_snapshot(connection)[2]
+            self._proof.require_unchanged(tables, compared, expected)
+            touching.require_keys()
+        except BaseException:
+            self._seconds_in_vain = time.monotonic() - touched_at
+            raise
+        return _Done(touching, touched_at, locked_at, snapshot, xid, refused)

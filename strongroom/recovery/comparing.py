@@ -271,6 +271,27 @@ def compare_table(connection: Connection, schema: str, table: Matched, only: str
     return compared
 
 
+def finds_the_same(
+    connection: Connection, schema: str, table: Matched, only: str = "", *, is_applied: bool = False
+) -> bool:
+    """Tell whether comparing now, in the caller's transaction, would find just the differences that are written down.
+
+    Once they are applied, what is kept is all that is left of them. Nothing is written down.
+    """
+    kept = " WHERE kind = 'k'" if is_applied else ""
+    # A version of a row has one name, so no two of these are alike.
+    names = "kind, live_tid, live_birth, staged_tid"
+    with translated(table.mapped.label):
+        if table.whole and table.mapped.key:
+            connection.execute(pull_wanted(table))
+        row = connection.execute(
+            f"WITH found AS MATERIALIZED (SELECT {names} FROM ({find_differences(table, only)}) AS f),"
+            f" known AS MATERIALIZED (SELECT {names} FROM {found_differences(schema, table.mapped.number)}{kept})"
+            " SELECT NOT EXISTS (TABLE found EXCEPT TABLE known) AND NOT EXISTS (TABLE known EXCEPT TABLE found)"
+        ).fetchone()
+    return row == (True,)
+
+
 def count_differences(connection: Connection, name: str) -> tuple[int, int, int, int, int, int, int]:
     """Return how many rows of each kind there are, in the order of the fields of `Compared`; take statistics."""
     with translated("the differences"):

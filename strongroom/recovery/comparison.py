@@ -7,6 +7,7 @@ row for each row that differs, in a table `differences_<n>`:
 |---|---|
 | `kind` | `i` insert, `u` update, `r` replace (delete and insert), `d` delete, `k` differs, and the strategy keeps it |
 | `live_tid`, `staged_tid` | where the row lies in the live and in the staging table, null where there is none |
+| `live_birth` | the transaction that wrote the live row: with `live_tid` the name of this version and of no other |
 | `since` | of what is deleted: whether the live row is newer than the backup |
 | `k1`, `k2`, … | the key's values in the live table's types; without a key the two halves of the digest |
 
@@ -207,7 +208,7 @@ def _by_key_and_condition(matched: Matched) -> str:
         f"SELECT {_found(matched, 'l.ctid', 'l.xmin', 's.ctid')}"
         f" FROM {matched.staged} AS s LEFT JOIN ONLY {matched.live} AS l ON {same_key(matched, 'l', 's')}"
         f" WHERE l.ctid IS NULL OR {_differ(matched)}"
-        f" UNION ALL SELECT {surplus}, l.tid, NULL::tid, {_since(matched, 'l.birth')},"
+        f" UNION ALL SELECT {surplus}, l.tid, l.birth, NULL::tid, {_since(matched, 'l.birth')},"
         f" {', '.join(_named(matched, 'l'))}"
         f" FROM (SELECT t.ctid AS tid, t.xmin AS birth, {keys} FROM ONLY {matched.live} AS t"
         f" WHERE {matched.condition}) AS l"
@@ -238,7 +239,7 @@ def _by_digest(matched: Matched, only: str) -> str:
         kept = f" WHEN {was_there} AND NOT {was_wanted} THEN 'k'::\"char\""
     return (
         f"SELECT CASE WHEN l.tid IS NULL THEN 'i'::\"char\"{kept} ELSE {_kind_of_surplus(matched)} END AS kind,"
-        f" l.tid AS live_tid, s.tid AS staged_tid, {_since(matched, 'l.birth')} AS since,"
+        f" l.tid AS live_tid, l.birth AS live_birth, s.tid AS staged_tid, {_since(matched, 'l.birth')} AS since,"
         " coalesce(s.k1, l.k1) AS k1, coalesce(s.k2, l.k2) AS k2"
         f" FROM ({live}) AS l FULL JOIN ({staged}) AS s ON l.k1 = s.k1 AND l.k2 = s.k2 AND l.place = s.place"
         " WHERE l.tid IS NULL OR s.tid IS NULL"
@@ -260,7 +261,7 @@ def _found(matched: Matched, live: str, birth: str, staged: str) -> str:
     )
     return (
         f"CASE WHEN {live} IS NULL THEN 'i'::\"char\" WHEN {staged} IS NULL THEN {_kind_of_surplus(matched)}"
-        f" ELSE {change} END AS kind, {live} AS live_tid, {staged} AS staged_tid,"
+        f" ELSE {change} END AS kind, {live} AS live_tid, {birth} AS live_birth, {staged} AS staged_tid,"
         f" {staged} IS NULL AND {_since(matched, birth)} AS since, {keys}"
     )
 

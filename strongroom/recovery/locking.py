@@ -4,17 +4,22 @@ Readers go on; writers of the tables wait until the end of the transaction. Whil
 queue behind us: therefore the wait is short (`recovery.lock_timeout`), and is tried again (`recovery.lock_attempts`).
 """
 
+import time
 from collections.abc import Collection, Sequence
 
+import psycopg
 from psycopg import errors as pg
 
 from strongroom.errors import LockNotObtained, StrongroomError
-from strongroom.postgres.connection import Connection, translated
+from strongroom.postgres.connection import Connection, translate, translated
 from strongroom.recovery.comparison import Matched
 from strongroom.recovery.reconciling import lock_statement
 
-_BUSY = (pg.LockNotAvailable, pg.DeadlockDetected)
+# The last is what the server calls a row that was moved to another partition while it was waited for.
+_BUSY = (pg.LockNotAvailable, pg.DeadlockDetected, pg.SerializationFailure)
 _LONGEST_PAUSE = 5.0
+_ASKED = 25
+_BETWEEN = 0.01
 _NAMED = 3
 
 _HOLDERS = """
@@ -33,13 +38,25 @@ def is_busy(error: StrongroomError) -> bool:
     return isinstance(error, LockNotObtained) or isinstance(error.__cause__, _BUSY)
 
 
+def lock_against_upkeep(connection: Connection, tables: Sequence[Matched]) -> None:
+    """Keep vacuum and migrations away from tables until the end of the transaction, but neither readers nor writers.
+
+    An autovacuum gives way after the server's `deadlock_timeout`; nobody queues behind us meanwhile, as they would
+    behind the lock against writers. Raises `LockNotObtained`.
+    """
+    if tables:
+        ordered = _in_order(tables)
+        names = [table.live for table in ordered]
+        _lock(connection, ordered, [lock_statement(names, "SHARE UPDATE EXCLUSIVE")])
+
+
 def lock_tables(connection: Connection, tables: Sequence[Matched], *, wholly: Collection[str] = ()) -> None:
     """Keep writers away from tables until the end of the transaction, and from those in `wholly` readers as well.
 
     All together are waited for no longer than the session's `lock_timeout` says of one: who writes to those that we
     have already waits for us. Raises `LockNotObtained`.
     """
-    ordered = sorted(tables, key=lambda table: table.mapped.live.oid)
+    ordered = _in_order(tables)
     closed = [table.live for table in ordered if table.mapped.label in wholly]
     others = [table.live for table in ordered if table.mapped.label not in wholly]
     statements = [
@@ -47,6 +64,14 @@ def lock_tables(connection: Connection, tables: Sequence[Matched], *, wholly: Co
         for names, mode in ((closed, "ACCESS EXCLUSIVE"), (others, "SHARE ROW EXCLUSIVE"))
         if names
     ]
+    _lock(connection, ordered, statements)
+
+
+def _in_order(tables: Sequence[Matched]) -> list[Matched]:
+    return sorted(tables, key=lambda table: table.mapped.live.oid)
+
+
+def _lock(connection: Connection, tables: Sequence[Matched], statements: Sequence[str]) -> None:
     with translated("the tables in scope"):
         before = connection.execute(
             "SELECT current_setting('statement_timeout'),"
@@ -56,10 +81,46 @@ def lock_tables(connection: Connection, tables: Sequence[Matched], *, wholly: Co
             for statement in statements:
                 connection.execute(statement)
         except pg.QueryCanceled as error:
-            labels = ", ".join(table.mapped.label for table in ordered[:5])
             seconds = before[1] if before else ""
-            raise LockNotObtained(object=labels, attempts=1, seconds=seconds, holders="") from error
+            raise LockNotObtained(object=_labels(tables), attempts=1, seconds=seconds, holders="") from error
         connection.execute("SELECT set_config('statement_timeout', %s, true)", [before[0] if before else "0"])
+
+
+def _labels(tables: Sequence[Matched]) -> str:
+    return ", ".join(table.mapped.label for table in tables[:5])
+
+
+def require_free(connection: Connection, tables: Sequence[Matched]) -> None:
+    """Raise `LockNotObtained` if `lock_at_once` would: it is tried, and let go of."""
+    _ask(connection, tables, lets_go=True)
+
+
+def lock_at_once(connection: Connection, tables: Sequence[Matched]) -> None:
+    """Keep writers away from tables in which the caller's transaction has written already.
+
+    Who holds a lock on a table may be waiting for one of our rows, so its lock is asked for now and again and never
+    waited for: nobody is caught in a deadlock with us. Raises `LockNotObtained` after a quarter of a second.
+    """
+    _ask(connection, tables, lets_go=False)
+
+
+def _ask(connection: Connection, tables: Sequence[Matched], *, lets_go: bool) -> None:
+    if not tables:
+        return
+    ordered = _in_order(tables)
+    statement = f"{lock_statement([table.live for table in ordered], 'SHARE ROW EXCLUSIVE')} NOWAIT"
+    for _ in range(_ASKED):
+        try:
+            # A savepoint: asking in vain does not end the transaction.
+            with connection.transaction(force_rollback=lets_go):
+                connection.execute(statement)
+        except pg.LockNotAvailable:
+            time.sleep(_BETWEEN)
+        except psycopg.Error as error:
+            raise translate(error, "the tables in scope") from error
+        else:
+            return
+    raise LockNotObtained(object=_labels(ordered), attempts=_ASKED, seconds=0, holders="")
 
 
 def describe_holders(

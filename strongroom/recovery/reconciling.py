@@ -1,13 +1,15 @@
 """The SQL that makes a live table agree: the rows of its differences, and no others. Pure.
 
-Rows are found by where they lie, which a lock on the table keeps true. What is deleted goes first, so that nothing
-stands in the way of what comes; only the columns that the backup has are written.
+Rows are found by where they lie, and touched only if they are the very versions that were compared: where somebody else
+was quicker, fewer rows are touched than there are differences. What is deleted goes first, so that nothing stands in
+the way of what comes; only the columns that the backup has are written.
 """
 
 from strongroom.postgres.digest import quote_identifier
 from strongroom.recovery.comparison import Matched, written_columns
 
 _DELETED = "('d', 'r')"
+_SAME_VERSION = "l.ctid = d.live_tid AND l.xmin = d.live_birth"
 
 
 def lock_statement(tables: list[str], mode: str) -> str:
@@ -37,7 +39,7 @@ def delete_rows(table: Matched, differences: str) -> str:
     """Return the statement that deletes what is to go, and the old half of what is replaced."""
     return (
         f"DELETE FROM ONLY {table.live} AS l USING {differences} AS d"
-        f" WHERE l.ctid = d.live_tid AND d.kind IN {_DELETED}"
+        f" WHERE {_SAME_VERSION} AND d.kind IN {_DELETED}"
     )
 
 
@@ -48,7 +50,7 @@ def update_rows(table: Matched, differences: str) -> str:
     return (
         f"UPDATE ONLY {table.live} AS l SET {', '.join(f'{name} = s.{name}' for name in names)}"
         f" FROM {differences} AS d JOIN {table.staged} AS s ON s.ctid = d.staged_tid"
-        " WHERE l.ctid = d.live_tid AND d.kind = 'u'"
+        f" WHERE {_SAME_VERSION} AND d.kind = 'u'"
     )
 
 

@@ -36,7 +36,7 @@ SELECT c.relkind::text, r.relkind::text,
        array(SELECT format('OPERATOR(%%I.%%s)', n.nspname, o.oprname)
              FROM unnest(k.conpfeqop) WITH ORDINALITY p (oid, place)
              JOIN pg_operator o ON o.oid = p.oid JOIN pg_namespace n ON n.oid = o.oprnamespace ORDER BY p.place),
-       k.confdeltype::text, k.confupdtype::text, has_table_privilege(r.oid, 'UPDATE, DELETE'),
+       k.confdeltype::text, k.confupdtype::text, has_any_column_privilege(r.oid, 'UPDATE'),
        array(SELECT CASE WHEN ra.attcollation IN (0, ca.attcollation) THEN ''
                          ELSE (SELECT format('%%I.%%I', n.nspname, o.collname) FROM pg_collation o
                                JOIN pg_namespace n ON n.oid = o.collnamespace WHERE o.oid = ra.attcollation) END
@@ -68,6 +68,11 @@ class Watched:
     may_lock_parent: bool
     touched: tuple[str, ...] = ()
     gone: str = ""
+
+    @property
+    def parent_label(self) -> str:
+        """The table that is referred to."""
+        return _parent_label(self.reference)
 
 
 def watch_references(

@@ -1,6 +1,6 @@
 """Sequences after a recovery in place: never behind the rows, and never moved back under a running application.
 
-    moved, findings = move_sequences(connection, schema, manifest, tables)
+    findings = move_sequences(connection, schema, manifest, tables, moved)
 
 Each goes to the furthest, in the direction of its increment, of where it stands, where it stood in the backup, and
 what the recovered rows hold in its column. Setting a sequence is not undone with the transaction around it; a gap is
@@ -25,16 +25,15 @@ FROM {name} q, pg_sequence s WHERE s.seqrelid = to_regclass({literal})
 
 
 def move_sequences(
-    connection: Connection, schema: str, manifest: Manifest, tables: Sequence[Matched]
-) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
-    """Move sequences forward in the caller's transaction; return those that moved, and what was refused.
+    connection: Connection, schema: str, manifest: Manifest, tables: Sequence[Matched], moved: set[str]
+) -> tuple[Finding, ...]:
+    """Move sequences forward in the caller's transaction, add each to `moved`, and return what was refused.
 
     In question are those of columns of the tables in scope, and, of schemas that are in scope with all their tables,
     all others.
     """
     owned = {(table.mapped.facts.schema, table.mapped.facts.name): table for table in tables}
     whole = _whole_schemas(manifest, tables)
-    moved: list[str] = []
     findings: tuple[Finding, ...] = ()
     for state in manifest.sequences:
         table = owned.get((state.schema, state.table)) if state.table else None
@@ -47,8 +46,8 @@ def move_sequences(
         refused = attempt_all(connection, [statement], code="sequence-not-moved")
         findings += refused
         if not refused:
-            moved.append(label)
-    return tuple(moved), findings
+            moved.add(label)
+    return findings
 
 
 def _whole_schemas(manifest: Manifest, tables: Sequence[Matched]) -> frozenset[str]:

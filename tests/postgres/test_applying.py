@@ -21,19 +21,26 @@ from strongroom.errors import (
 from strongroom.format.recovery_plans import Strategy
 from strongroom.postgres.connection import Connection, connect
 from strongroom.postgres.embedded import EmbeddedPostgres
-from strongroom.recovery import applying
+from strongroom.recovery import applying, proving
 from strongroom.recovery.applied import store_applied
 from strongroom.recovery.run_journal import open_run
 from strongroom.recovery.unchanged import Witness, observe
 from strongroom.recovery_settings import RecoverySettings
 from tests.conftest import MakeDatabase
 from tests.databases import Database
-from tests.staged import Staged
+from tests.staged import Staged, tables_first
 
 NEW_ROBOT = """
 INSERT INTO public.robots (id, owner_id, name) SELECT gen_random_uuid(), id, 'new' FROM public.profiles LIMIT 1
 """
 IMPATIENT = RecoverySettings(lock_timeout=0.1, lock_attempts=2)
+
+
+@pytest.fixture(autouse=True, params=["rows first", "tables first"])
+def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever way it goes, the outcome is the same."""
+    if request.param == "tables first":
+        tables_first(monkeypatch)
 
 
 @pytest.fixture
@@ -422,7 +429,7 @@ def test_in_a_quiet_cluster_nothing_is_read_twice(
         scans.append(given)
         return observe(*given)
 
-    monkeypatch.setattr(applying, "observe", and_count)
+    monkeypatch.setattr(proving, "observe", and_count)
     for attempt in range(1, 6):
         point = Staged.take(session, ["public.symbols"])
         session.execute("UPDATE public.symbols SET digits = 0")
@@ -583,7 +590,9 @@ def test_a_published_table_of_somebody_else_is_refused(session: Connection, data
     assert ["(2,y)"] == content(session, "public.theirs")
 
 
-@pytest.mark.parametrize("step", ["lock_tables", "move_sequences", "store_applied", "set_state"])
+@pytest.mark.parametrize(
+    "step", ["lock_against_upkeep", "running_now", "move_sequences", "store_applied", "set_state"]
+)
 def test_a_failure_anywhere_leaves_everything_as_it_was(
     session: Connection, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

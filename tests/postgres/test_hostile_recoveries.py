@@ -22,7 +22,7 @@ from strongroom.recovery.sessions import connect_live
 from strongroom.recovery_settings import RecoverySettings
 from tests.databases import Database
 from tests.recoveries import Recoveries
-from tests.staged import OWNER, Staged
+from tests.staged import OWNER, Staged, tables_first
 
 IMPATIENT = RecoverySettings(lock_timeout=0.2, lock_attempts=2)
 
@@ -40,9 +40,10 @@ def content(session: Connection, table: str) -> list[str]:
     return [row for (row,) in rows]
 
 
+@pytest.mark.parametrize("touches_first", [False, True])
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
 def test_the_isolation_that_a_role_prefers_does_not_blind_the_lock(
-    recoveries: Recoveries, level: str, monkeypatch: pytest.MonkeyPatch
+    recoveries: Recoveries, level: str, touches_first: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the application commits between our first look and the lock is seen all the same."""
     recoveries.execute("CREATE TABLE public.t (id int PRIMARY KEY, note text)")
@@ -55,13 +56,15 @@ def test_the_isolation_that_a_role_prefers_does_not_blind_the_lock(
             point = Staged.take(session, ["public.t"])
             session.execute("UPDATE public.t SET note = 'bad' WHERE id = 7")
             point.compare()
+            if not touches_first:
+                tables_first(monkeypatch)
             applying = point.applying()
             begin = applying._begin
 
             def late() -> object:
                 done = begin()
                 recoveries.execute("DELETE FROM public.t WHERE id = 9")
-                recoveries.execute("INSERT INTO public.t VALUES (99, 'late')")
+                recoveries.execute("INSERT INTO public.t VALUES (99, 'late') ON CONFLICT DO NOTHING")
                 return done
 
             monkeypatch.setattr(applying, "_begin", late)

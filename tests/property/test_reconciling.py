@@ -5,7 +5,7 @@ on: it commits, rolls back, and ends transactions that were open, with subtransa
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import psycopg
@@ -18,6 +18,8 @@ from strongroom.errors import ReferencesWouldBreak, ValueTaken
 from strongroom.format.recovery_plans import Strategy
 from strongroom.postgres.connection import Connection, connect
 from strongroom.recovery import applying, comparing
+from strongroom.recovery.comparison import Matched
+from strongroom.recovery.locking import lock_at_once
 from tests.conftest import MakeDatabase
 from tests.staged import Staged
 
@@ -121,6 +123,17 @@ class World:
         except psycopg.Error:
             return
 
+    def writing_late(self, statements: list[str]) -> Callable[..., None]:
+        """Return what locks tables after the writer has run some statements; nobody waits for rows that are held."""
+
+        def lock(connection: Connection, tables: Sequence[Matched]) -> None:
+            for statement in statements:
+                self.write(self.writer, statement)
+            self.writer.execute("INSERT INTO app.noise DEFAULT VALUES")
+            lock_at_once(connection, tables)
+
+        return lock
+
     def rows(self) -> dict[str, Rows]:
         """Read all tables, generated columns included."""
         return {name: self.copy(f"SELECT * FROM app.{name}") for name in _NAMES}
@@ -158,7 +171,7 @@ _SCOPE = [f"app.{name}" for name in _NAMES]
     damage=st.lists(changes(), min_size=1, max_size=6),
     open_work=st.lists(changes(), max_size=3),
     ends=st.booleans(),
-    meanwhile=st.lists(changes(), max_size=4),
+    later=st.tuples(st.lists(changes(), max_size=4), st.lists(changes(), max_size=2)),
     way=st.tuples(st.sampled_from([0, 0, 1]), st.booleans()),
 )
 def test_exact_gives_back_the_recovery_point(
@@ -166,10 +179,14 @@ def test_exact_gives_back_the_recovery_point(
     damage: list[str],
     open_work: list[str],
     ends: bool,
-    meanwhile: list[str],
+    later: tuple[list[str], list[str]],
     way: tuple[int, bool],
 ) -> None:
-    """Every row is as it was, though the application wrote on, and had transactions open, while it was compared."""
+    """Every row is as it was, though the application wrote on, and had transactions open, while it was compared.
+
+    The last of it comes after rows have been touched, and before the tables are locked.
+    """
+    meanwhile, late = later
     rounds, is_early = way
     world.begin()
     expected = world.rows()
@@ -184,6 +201,7 @@ def test_exact_gives_back_the_recovery_point(
             world.write(world.other, statement)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(applying, "_ROUNDS", rounds)
+        patch.setattr(applying, "lock_at_once", world.writing_late(late))
         point.compare()
         (world.other.commit if ends else world.other.rollback)()
         for statement in meanwhile:

@@ -317,9 +317,12 @@ def test_clean_tells_whether_anything_had_been_changed() -> None:
         ),
         (
             ApplyReport(
-                tables=(TableDifferences(table="t", deletes=2),), committed_at=NOON, lock_seconds=0.25
+                tables=(TableDifferences(table="t", deletes=2),),
+                committed_at=NOON,
+                lock_seconds=0.25,
+                rows_locked_seconds=1.5,
             ),
-            "committed 2 rows; writers waited 0.2 s",
+            "committed 2 rows; writers waited 0.2 s, for the rows that differed 1.5 s",
         ),
         (
             ApplyReport(tables=(), committed_at=NOON, lock_seconds=0, already_done=True),
