@@ -7,6 +7,7 @@ from strongroom.errors import RecoveryUnderWay
 from strongroom.format.documents import Finding
 from strongroom.format.records import RecoveryOutcome
 from strongroom.operations.context import Context
+from strongroom.operations.keeping_for_rollback import keep_for_rollback
 from strongroom.operations.recovery_messages import CleanRecovery, CleanReport, RunState
 from strongroom.recovery.run_journal import (
     Run,
@@ -52,6 +53,8 @@ def clean_recovery(settings: Settings, request: CleanRecovery, context: Context)
                 outcome = "rolled-back"
             if run is not None and not is_preview(run.id):
                 findings = _record(settings, context, run, outcome)
+                if outcome in _CHANGED:
+                    findings += keep_for_rollback(settings, run, context)
             removed = present_schemas(connection)
             drop_schemas(connection, removed)
     return CleanReport(

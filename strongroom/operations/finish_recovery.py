@@ -1,7 +1,7 @@
 """Finish a recovery: store signed what became of it, then remove its staging tables and its journal.
 
 In this order, so that a run which is cut off in between is ended by asking again. A rollback ends the run that it
-has undone, and both journals go.
+has undone, and both journals go. A run that can be rolled back has its own backup held meanwhile.
 """
 
 from msgspec.structs import replace
@@ -10,6 +10,7 @@ from strongroom.config import Settings
 from strongroom.errors import PlanUnfit, RecoveryOwnerLost
 from strongroom.format.records import RecoveredTable, RecoveryRecord
 from strongroom.operations.context import Context
+from strongroom.operations.keeping_for_rollback import keep_for_rollback
 from strongroom.operations.recovery_messages import FinishRecovery, RunReport, RunState
 from strongroom.postgres.connection import Connection
 from strongroom.recovery.run_journal import (
@@ -53,6 +54,8 @@ def finish_recovery(settings: Settings, request: FinishRecovery, context: Contex
             drop_schemas(connection, [ROLLBACK_SCHEMA])
             return RunReport(run=run.id, state=run.state, emergency_backup=run.emergency_backup)
         findings = store_once(settings, context, _record(request, run, context))
+        if request.outcome in {"recovered", "left"}:
+            findings += keep_for_rollback(settings, run, context)
         drop_schemas(connection, SCHEMAS if plan.undoes else [RUN_SCHEMA])
     return RunReport(run=run.id, state=state, emergency_backup=run.emergency_backup, findings=findings)
 

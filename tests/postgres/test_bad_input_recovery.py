@@ -197,8 +197,8 @@ def test_a_session_that_is_ended_while_rows_are_loaded(
 
 
 @contextmanager
-def small_disk(server: EmbeddedPostgres, database: str) -> Iterator[None]:
-    """Have the tables that `postgres` makes in a database lie on a file system of 256 KiB; skip if there is none."""
+def small_disk(server: EmbeddedPostgres, database: str, *, is_default: bool = True) -> Iterator[None]:
+    """Offer a tablespace `small` of 256 KiB, by default for all that `postgres` makes; skip if there is none."""
     reason = "NOT PROVEN: what a full disk does, since this user may mount no small file system."
     mount = shutil.which("mount")
     if os.geteuid() != 0 or mount is None:
@@ -214,7 +214,8 @@ def small_disk(server: EmbeddedPostgres, database: str) -> Iterator[None]:
         try:
             admin.execute(sql.SQL("CREATE TABLESPACE small LOCATION {}").format(sql.Literal(str(folder))))
             admin.execute("GRANT CREATE ON TABLESPACE small TO postgres")
-            admin.execute(role + sql.SQL(" SET default_tablespace = small"))
+            if is_default:
+                admin.execute(role + sql.SQL(" SET default_tablespace = small"))
             yield
         finally:
             admin.execute(role + sql.SQL(" RESET default_tablespace"))
@@ -232,6 +233,30 @@ def test_a_full_disk_changes_nothing(recoveries: Recoveries, empty_database: Dat
             recoveries.stage(plan, run.owner)
         recoveries.finish(plan, run.owner, "failed")
         assert [] == recoveries.schemas()
+
+
+def test_a_disk_that_is_full_in_mid_commit_changes_nothing(
+    recoveries: Recoveries, empty_database: Database
+) -> None:
+    """The rows do not fit into the live table: all of them are taken back, and with more room the plan goes on."""
+    recoveries.execute("TRUNCATE public.mine")
+    recoveries.execute("INSERT INTO public.mine VALUES (-1, 'later')")
+    damaged, plan = recoveries.rows(TABLE), recoveries.plan(TABLE)
+    with (
+        small_disk(empty_database.server, empty_database.name, is_default=False),
+        recoveries.hold(plan) as run,
+    ):
+        recoveries.execute("ALTER TABLE public.mine SET TABLESPACE small")
+        recoveries.compare(plan, run.owner)
+        with pytest.raises(DestinationFull):
+            recoveries.apply(plan, run.owner)
+        assert damaged == recoveries.rows(TABLE)
+        recoveries.execute("ALTER TABLE public.mine SET TABLESPACE pg_default")
+        recoveries.compare(plan, run.owner)
+        recoveries.apply(plan, run.owner)
+        recoveries.finish(plan, run.owner, "recovered")
+    assert [] == recoveries.execute("SELECT 1 FROM public.mine WHERE note <> md5(id::text)")
+    assert [(20000,)] == recoveries.execute("SELECT count(*) FROM public.mine")
 
 
 # ---------------------------------------------------------------------------------------- words

@@ -4,8 +4,10 @@ As role `postgres`, which is no superuser. Nothing is compared or applied here: 
 leaves in the journal.
 """
 
+import datetime as dt
 import threading
 from pathlib import Path
+from typing import Literal
 
 import psycopg
 import pytest
@@ -28,6 +30,7 @@ from strongroom.errors import (
 from strongroom.format.recovery_plans import RecoveryPlan
 from strongroom.operations.context import Context
 from strongroom.operations.hold_recovery import hold_recovery
+from strongroom.operations.location_messages import HoldBackup, HoldReport
 from strongroom.operations.messages import Message
 from strongroom.operations.recovery_messages import (
     ApplyReport,
@@ -46,6 +49,8 @@ from strongroom.operations.recovery_messages import (
 from strongroom.recovery.run_journal import is_right_taken, read_run, require_owner, set_state
 from strongroom.recovery.sessions import triggers_are_off
 from strongroom.recovery.staging_names import ROLLBACK_SCHEMA, RUN_SCHEMA
+from strongroom.repository.inventory import read_holds
+from strongroom.repository.opening import open_repository
 from strongroom.runners import InThisProcess
 from strongroom.whole import back_up, restore
 from tests.conftest import MakeDatabase
@@ -329,6 +334,56 @@ def test_a_run_that_changed_live_never_ends_as_failed(recoveries: Recoveries) ->
         assert ("finished", True) == (run.state, run.resumed)
         assert "finished" == recoveries.finish(plan, run.owner, "recovered").state
     assert ([], ["begun", "recovered"]) == (recoveries.schemas(), outcomes(recoveries, plan))
+
+
+@pytest.mark.parametrize("outcome", ["recovered", "left", "failed", "cleaned"])
+def test_what_a_later_rollback_reads_is_held(
+    recoveries: Recoveries, outcome: Literal["recovered", "left", "failed", "cleaned"]
+) -> None:
+    """The run's own backup stays as long as its emergency backup; where nothing was changed nothing is held."""
+    plan = recoveries.plan(TABLE)
+    with recoveries.hold(plan) as run:
+        note(recoveries, plan, run.owner, "the-way-back")
+        if outcome != "failed":
+            play_commit(recoveries, plan, run.owner)
+        if outcome != "cleaned":
+            recoveries.finish(plan, run.owner, outcome)
+    if outcome == "cleaned":
+        clean(recoveries)
+    held = read_holds(open_repository(recoveries.backups.settings))
+    if outcome == "failed":
+        assert () == held
+        return
+    assert [(plan.backup, f"taking back the recovery {plan.id} needs it")] == [
+        (h.backup, h.reason) for h in held
+    ]
+    until = held[0].until
+    assert until is not None
+    # The only location keeps emergency backups as an archive does.
+    assert dt.timedelta(days=29) < until - recoveries.backups.clock() <= dt.timedelta(days=30)
+
+
+@pytest.mark.parametrize("until", [None, dt.datetime(2099, 1, 1, tzinfo=dt.UTC)])
+def test_a_longer_hold_is_not_shortened(recoveries: Recoveries, until: dt.datetime | None) -> None:
+    """The last word on a hold counts, and ours is not to be it."""
+    plan = recoveries.plan(TABLE)
+    request = HoldBackup(backup=plan.backup, until=until, reason="evidence")
+    recoveries.run("hold_backup", request, HoldReport)
+    with recoveries.hold(plan) as run:
+        note(recoveries, plan, run.owner, "the-way-back")
+        play_commit(recoveries, plan, run.owner)
+        recoveries.finish(plan, run.owner, "recovered")
+    held = read_holds(open_repository(recoveries.backups.settings))
+    assert [(until, "evidence")] == [(one.until, one.reason) for one in held]
+
+
+def test_without_a_way_back_nothing_is_held(recoveries: Recoveries) -> None:
+    """Somebody has refused the emergency backup."""
+    plan = recoveries.plan(TABLE)
+    with recoveries.hold(plan) as run:
+        play_commit(recoveries, plan, run.owner)
+        recoveries.finish(plan, run.owner, "recovered")
+    assert () == read_holds(open_repository(recoveries.backups.settings))
 
 
 def test_an_end_that_was_cut_off_is_ended_again(
