@@ -7,20 +7,31 @@ from typing import TypeVar
 import msgspec
 
 from strongroom.config import Settings
-from strongroom.errors import FormatError, KeyringError, ObjectMissing, StrongroomError
-from strongroom.format.documents import Finding
+from strongroom.errors import (
+    ConfigMissing,
+    FormatError,
+    KeyringError,
+    MissingKey,
+    ObjectMissing,
+    StrongroomError,
+)
+from strongroom.format.documents import Finding, Manifest
 from strongroom.format.records import DrillRecord, Record, RecoveryRecord
 from strongroom.format.recovery_plans import Scenario, ScopedTable
 from strongroom.operations.context import Context
 from strongroom.operations.recovery_messages import PlanRecovery, RecoveryPlanReport
+from strongroom.postgres.archive_toc import read_toc
 from strongroom.postgres.connection import connect
 from strongroom.recovery.live_counts import count_live
 from strongroom.recovery.planning import plan as planning
 from strongroom.recovery.planning.choosing import choose_point
 from strongroom.recovery.planning.facts import LiveCount, Measured, PlanFacts, RecoveryPoint, RecoveryPolicy
+from strongroom.recovery.planning.partitions import has_unknown, with_partitions
 from strongroom.recovery.planning.scope import choose_scope
 from strongroom.repository import layout
+from strongroom.repository.collections import SCHEMA, read_collection
 from strongroom.repository.inventory import Inventory, take_inventory
+from strongroom.repository.opening import open_repository
 from strongroom.repository.repository import Repository
 
 R = TypeVar("R", bound=Record)
@@ -43,6 +54,7 @@ def plan_recovery(settings: Settings, request: PlanRecovery, context: Context) -
     source = settings.source.name
     chosen = choose_point(catalog, source, request, policy, now)
     manifest = inventory.manifest(chosen.point.backup)
+    request = _with_partitions(settings, request, manifest)
     tables = choose_scope(request.scenario, request, manifest)
     live, unknown = _look_at_live(settings, request.scenario, tables, context)
     facts = PlanFacts(
@@ -75,6 +87,20 @@ def catalog_of(inventory: Inventory) -> list[RecoveryPoint]:
     return [
         RecoveryPoint.of(facts, inventory.proofs.get(facts.id, ())) for facts in inventory.catalog.backups
     ]
+
+
+def _with_partitions(settings: Settings, request: PlanRecovery, manifest: Manifest) -> PlanRecovery:
+    """Take a partitioned table for its partitions; only a recovery key opens the archive that says which they are."""
+    if not has_unknown(request.tables, manifest):
+        return request
+    try:
+        repository = open_repository(settings, to_read_rows=True)
+    except (ConfigMissing, MissingKey):
+        return request
+    archive = b"".join(read_collection(repository, manifest, SCHEMA))
+    return msgspec.structs.replace(
+        request, tables=with_partitions(request.tables, manifest, read_toc(archive))
+    )
 
 
 def _look_at_live(
