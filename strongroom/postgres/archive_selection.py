@@ -9,7 +9,7 @@ example:
     [d.entry.dump_id for d in decisions if d.action == "restore" and d.entry.phase == "pre-data"]
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -196,3 +196,23 @@ _RULES: tuple[Callable[[_Case], _Answer], ...] = (
     _in_managed_schema,
     _anywhere_else,
 )
+
+
+def stages_of_indexes(entries: Sequence[TocEntry]) -> tuple[list[TocEntry], ...]:
+    """Divide what is made after the rows: what needs no index of partitions, their attachments, and the rest.
+
+    Each partition's index is attached to that of the whole, which becomes valid with the last one. Attached by two
+    sessions at once, on partitions of partitions, it may stay invalid for ever, and nobody is told: so attachments
+    have a stage of their own, which is for one session. They read and write the catalog only.
+    """
+    attached = [entry for entry in entries if entry.description == "INDEX ATTACH"]
+    awaited = {entry.dump_id for entry in attached}
+    before: list[TocEntry] = []
+    after: list[TocEntry] = []
+    for entry in entries:
+        if entry.description == "INDEX ATTACH":
+            continue
+        waits = not awaited.isdisjoint(entry.depends_on)
+        awaited |= {entry.dump_id} if waits else set()
+        (after if waits else before).append(entry)
+    return before, attached, after

@@ -20,7 +20,13 @@ from strongroom.deadline import Deadline
 from strongroom.errors import DestinationNotEmpty, StatementRefused
 from strongroom.format.documents import Finding, SequenceState, Severity
 from strongroom.postgres.access_reading import read_access, read_default_access
-from strongroom.postgres.archive_selection import Decision, identity, is_remade_safely, select_entries
+from strongroom.postgres.archive_selection import (
+    Decision,
+    identity,
+    is_remade_safely,
+    select_entries,
+    stages_of_indexes,
+)
 from strongroom.postgres.archive_toc import Section, entry_name, read_toc
 from strongroom.postgres.connection import Connection, connect, translated
 from strongroom.postgres.database_facts import DatabaseFacts
@@ -47,6 +53,15 @@ from strongroom.postgres.statements import Statement, attempt_all, run_all
 from strongroom.recovery.extensions import make_queues, make_schemas_and_extensions
 from strongroom.recovery.publications import publication_statements
 from strongroom.supabase.vault_secrets import create_vault_secrets
+
+_INVALID_INDEXES = """
+SELECT i.indexrelid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+WHERE c.relkind = 'I' AND NOT i.indisvalid
+  AND (SELECT count(*) FROM pg_inherits h WHERE h.inhparent = i.indrelid)
+      = (SELECT count(*) FROM pg_inherits h JOIN pg_index x ON x.indexrelid = h.inhrelid
+         WHERE h.inhparent = i.indexrelid AND x.indisvalid)
+ORDER BY 1
+"""
 
 _LOCKS = """
 SELECT current_setting('max_locks_per_transaction')::int * current_setting('max_connections')::int
@@ -101,9 +116,13 @@ def restore_after_rows(
             and d.entry.phase == "post-data"
             and (identity(d.entry) not in present or is_remade_safely(d.entry))
         ]
-        replay(conninfo, archive, wanted, deadline, jobs=jobs)
+        before, attached, after = stages_of_indexes(wanted)
+        replay(conninfo, archive, before, deadline, jobs=jobs)
+        replay(conninfo, archive, attached, deadline)
+        replay(conninfo, archive, after, deadline, jobs=jobs)
         user, _ = _session(connection)
         findings = set_sequences(connection, sequences)
+        findings += find_invalid_indexes(connection)
         write_large_objects(connection, large_objects, deadline)
         findings += _restore_access(connection, facts, decisions)
         findings += _refresh_views(connection, facts)
@@ -118,6 +137,26 @@ def restore_after_rows(
         # Last, so that the user's event triggers do not watch the restore.
         findings += _attempt(connection, decisions, "post-data", only="EVENT TRIGGER")
     return findings
+
+
+def find_invalid_indexes(connection: Connection) -> tuple[Finding, ...]:
+    """Return a finding for each index of a partitioned table that is not valid though all its parts are.
+
+    No key of another table could refer to it, and no row be upserted by it.
+    """
+    with translated("the indexes"):
+        names = [name for (name,) in connection.execute(_INVALID_INDEXES).fetchall()]
+    return tuple(
+        Finding(
+            severity="error",
+            code="index-not-valid",
+            object=f"index {name}",
+            expected="valid, as the indexes of all partitions are",
+            observed="not valid",
+            advice="Drop it and create it again.",
+        )
+        for name in names
+    )
 
 
 # ---------------------------------------------------------------- before
