@@ -278,11 +278,15 @@ def test_roles_that_are_not_there_fail(quantforge: MakeDatabase, tmp_path: Path,
 
 
 def test_time_that_is_over_is_no_answer(quantforge: MakeDatabase, tmp_path: Path, keys: Keys) -> None:
-    """A check that takes longer than there is time ends it: then nothing is known."""
+    """A check that takes longer than there is time ends it: then nothing is known, and nothing is green."""
     endless = smoke("SELECT pg_sleep(3600) IS NULL")
     settings = configured(quantforge(), tmp_path, keys, endless, SmokeCheck(name="next", sql="SELECT true"))
-    with pytest.raises(DeadlineExceeded):
-        validated(settings, Deadline.after(2.5, "recovery.limit"))
+    try:
+        report = validated(settings, Deadline.after(2.5, "recovery.limit"))
+    except DeadlineExceeded:
+        return
+    # The server counts in whole milliseconds, and may end the statement within the last one.
+    assert not report.passed
 
 
 def test_cut_connections_are_raised(quantforge: MakeDatabase, tmp_path: Path, keys: Keys) -> None:
