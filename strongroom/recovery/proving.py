@@ -98,22 +98,23 @@ class Proof:
 
         Of tables whose rows were not counted nothing is expected. Raises `HasChanged` if something has changed already.
         """
-        left = {}
-        is_quiet_yet = self._is_quiet(tables, compared)
-        only = {} if is_quiet_yet else self._touched_rows()
+        if not self._is_quiet(tables, compared):
+            only = self._touched_rows()
+            for table in tables:
+                number = table.mapped.number
+                if not self._holds(table, compared[number], only.get(number, "")):
+                    raise HasChanged
+        expected = {}
         for table in tables:
             number = table.mapped.number
             found, differences = compared[number], found_differences(self.schema, number)
-            xmin = xmin_of(found.snapshot)
-            if not is_quiet_yet and not self._holds(table, found, only.get(number, "")):
-                raise HasChanged
             if found.witness.is_counted:
-                touched = observe_touched(self.connection, table, xmin, differences)
-                left[number] = found.witness.without(touched)
-        return left
+                touched = observe_touched(self.connection, table, xmin_of(found.snapshot), differences)
+                expected[number] = found.witness.without(touched)
+        return expected
 
     def require_unchanged(
-        self, tables: Sequence[Matched], compared: Mapping[int, Compared], left: Mapping[int, Witness]
+        self, tables: Sequence[Matched], compared: Mapping[int, Compared], expected: Mapping[int, Witness]
     ) -> None:
         """Prove, under the lock, that the tables hold what was compared and what we have written; or `HasChanged`."""
         if self._is_quiet(tables, compared):
@@ -121,11 +122,11 @@ class Proof:
         only = self._touched_rows()
         for table in tables:
             number = table.mapped.number
-            if number in left:
+            if number in expected:
                 found = compared[number]
                 ours = found.inserts + found.updates + found.replacements
                 now = observe(self.connection, table, xmin_of(found.snapshot), own_rows=ours)
-                is_unchanged = now == left[number]
+                is_unchanged = now == expected[number]
             else:
                 is_unchanged = finds_the_same(
                     self.connection, self.schema, table, only.get(number, ""), is_applied=True

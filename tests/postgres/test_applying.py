@@ -591,12 +591,15 @@ def test_a_published_table_of_somebody_else_is_refused(session: Connection, data
 
 
 @pytest.mark.parametrize(
-    "step", ["lock_against_upkeep", "running_now", "move_sequences", "store_applied", "set_state"]
+    "step",
+    ["lock_against_upkeep", "lock_tables", "running_now", "move_sequences", "store_applied", "set_state"],
 )
 def test_a_failure_anywhere_leaves_everything_as_it_was(
     session: Connection, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """Half of it is never there."""
+    if step == "lock_tables":
+        tables_first(monkeypatch)
     point = Staged.take(session, ["public.symbols", "public.robots"])
     session.execute("UPDATE public.symbols SET digits = 0")
     session.execute("UPDATE public.robots SET description = 'damaged'")

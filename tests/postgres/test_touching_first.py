@@ -53,6 +53,14 @@ def damage(session: Connection) -> None:
     session.execute("INSERT INTO public.mine VALUES (200, 'new')")
 
 
+def damaged_point(session: Connection) -> Staged:
+    """Return a recovery point of the table, which is compared with what damage has made of it."""
+    point = Staged.take(session, ["public.mine"])
+    damage(session)
+    point.compare()
+    return point
+
+
 def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Happens) -> None:
     """Have something done once, when the rows have been touched and the tables are about to be locked."""
     todo = [act]
@@ -81,9 +89,7 @@ def test_tables_are_locked_only_after_their_rows_are_touched(
     session: Connection, other: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until then writers of other rows go on; both times are reported."""
-    point = Staged.take(session, ["public.mine"])
-    damage(session)
-    point.compare()
+    point = damaged_point(session)
     ways = watch(monkeypatch)
     seen = []
 
@@ -311,9 +317,7 @@ def test_a_lock_that_is_held_for_a_moment_is_asked_for_again(
     session: Connection, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody queues behind us meanwhile."""
-    point = Staged.take(session, ["public.mine"])
-    damage(session)
-    point.compare()
+    point = damaged_point(session)
     ways = watch(monkeypatch)
     with psycopg.connect(database.dsn()) as holder:
         holder.execute("INSERT INTO public.mine VALUES (300, 'later')")
@@ -399,9 +403,7 @@ def test_a_vacuum_that_ends_is_waited_for(
     session: Connection, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is no reason to lock the tables first."""
-    point = Staged.take(session, ["public.mine"])
-    damage(session)
-    point.compare()
+    point = damaged_point(session)
     ways = watch(monkeypatch)
     with psycopg.connect(database.dsn()) as vacuum:
         vacuum.execute("LOCK TABLE public.mine IN SHARE UPDATE EXCLUSIVE MODE")
@@ -442,9 +444,7 @@ def test_the_time_of_an_attempt_in_vain_is_reported(
     session: Connection, other: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever wanted one of the rows has waited for that, too."""
-    point = Staged.take(session, ["public.mine"])
-    damage(session)
-    point.compare()
+    point = damaged_point(session)
 
     def change() -> None:
         time.sleep(0.4)
